@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from cxrloc.datasets.files.coco.images import SizeOf
 from cxrloc.datasets.files.coco.read import NOTES, read_coco
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels.map import LabelMap
@@ -54,7 +55,9 @@ def select_images(coco: Mapping[str, Any], file_names: Set[str]) -> dict[str, An
     return {**coco, "images": images, "annotations": annotations}
 
 
-def load_coco(path: Path, labels: LabelMap | None = None) -> dict[str, Any]:
+def load_coco(
+    path: Path, labels: LabelMap | None = None, size_of: SizeOf | None = None
+) -> dict[str, Any]:
     """Read a COCO ground truth, ours or any tool's, as ours (`datasets.files.coco.read`).
 
     What was changed or is doubtful is a UserWarning each, and in `coco["info"]["reading_notes"]`.
@@ -63,7 +66,7 @@ def load_coco(path: Path, labels: LabelMap | None = None) -> dict[str, Any]:
         FileNotFoundError: if the file is missing.
         ValueError: if it is not JSON, lacks a section, or has inconsistent ids, names or boxes.
     """
-    foreign = read_coco(path, labels)
+    foreign = read_coco(path, labels, size_of)
     if not foreign.notes:
         return foreign.coco
     for note in foreign.notes:
