@@ -114,7 +114,7 @@ def decode(data: bytes) -> npt.NDArray[np.integer]:
 
 def all_bits(header: Dataset) -> npt.NDArray[np.integer]:
     """Decode the pixels, with what lies above Bits Stored; raises errors of any type."""
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     return np.asarray(pixel_array(header, raw=True, correct_unused_bits=False))
 

@@ -55,8 +55,8 @@ class LabelMap:
         return tuple(dict.fromkeys(d for d in self.disease_of.values() if d is not None))
 
     def lists(self, name: str) -> bool:
-        """Whether the map says what becomes of a name, in a line of its own or by `"*"`."""
-        return self.others_left_out or name_key(name) in self._by_key
+        """Whether the map has a line for a name."""
+        return name_key(name) in self._by_key
 
     def disease(self, name: str, where: str = "") -> str | None:
         """The disease that a name becomes; None if it is left out.

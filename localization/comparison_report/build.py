@@ -34,6 +34,11 @@ from cxrloc.localization.analyses.taxonomy.section import taxonomy
 from cxrloc.localization.comparison_report.answer import conclusion
 from cxrloc.localization.comparison_report.first_screen import first_screen
 from cxrloc.localization.comparison_report.headline import Headline, headline
+from cxrloc.localization.comparison_report.protocol import (
+    ProtocolResult,
+    protocol_result,
+    protocol_section,
+)
 from cxrloc.localization.evaluation.comparison import Comparison
 from cxrloc.localization.evaluation.evaluated import ComparisonInputs, Evaluated
 from cxrloc.localization.report.first_screen import Answer
@@ -57,6 +62,7 @@ ANALYSES: tuple[Analysis, ...] = (
     shortcut,
     leakage,
     external_validation,
+    protocol_section,
 )
 
 
@@ -68,6 +74,7 @@ class ComparisonReport:
         stamp: empty, or `LEAKED: ...`, which must stand on every table.
         headline: the answer in one sentence, with the figures that it was made from.
         answer: the first screen of the page, with the answer at length.
+        protocol: None where none was asked for.
     """
 
     comparison: Comparison
@@ -77,6 +84,7 @@ class ComparisonReport:
     headline: Headline
     answer: Answer = field(repr=False)
     gallery: tuple[Picture, ...] = field(repr=False)
+    protocol: ProtocolResult | None = field(repr=False, default=None)
 
 
 def build_report(
@@ -98,4 +106,5 @@ def build_report(
         headline=said,
         answer=first_screen(evaluated, said, checked, conclusion(evaluated)),
         gallery=gallery(evaluated),
+        protocol=evaluated.once(protocol_result),
     )

@@ -16,6 +16,7 @@ import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import RESAMPLES, ClusterBootstrap
 from cxrloc.datasets.files.keys import KnownImages
+from cxrloc.datasets.prepared.protocols.check import ProtocolCheck
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
@@ -54,6 +55,7 @@ class ComparisonInputs:
         resamples, seed: resamples of patients; the seed is also used for random_map.
         thresholds: of acc_iou, acc_iobb and acc_iogt.
         noninferiority_margin: see `comparison.compare`.
+        protocol: the protocol that the ground truth follows; None if none was asked for.
         published: print the published figures of NIH's diseases next to ours.
 
     Raises:
@@ -74,6 +76,7 @@ class ComparisonInputs:
     seed: int = 0
     thresholds: tuple[float, ...] = THRESHOLDS
     noninferiority_margin: float | None = None
+    protocol: ProtocolCheck | None = None
     published: bool = True
 
     def __post_init__(self) -> None:

@@ -103,14 +103,13 @@ def _same(
             f" expected the same names, but for folders and endings: {_some(names.values())} here, "
             f"{_some(first)} there. Names of ChestX-Det and RSNA are known as NIH's"
         )
-    notes = [
-        f"{count} images found through the NIH names behind those of {source}"
-        for source, count in same.renamed.items()
-    ]
+    notes = []
+    if same.renamed:
+        notes.append(f"{same.renamed} images found through the NIH names behind theirs")
     if same.unknown:
         notes.append(f"{same.unknown} of its {len(names)} images are not in the ground truth")
     if same.doubtful:
-        notes.append(f"left out, as two names fit one image: {same.doubtful} images")
+        notes.append(f"left out, as several names fit one image: {same.doubtful} images")
     found = {i: same.first_of[name] for i, name in names.items() if name in same.first_of}
     return found, notes
 
@@ -124,10 +123,17 @@ def _common_names(names: Iterable[str], labels: LabelMap | None) -> dict[str, st
     spelled: dict[str, str] = {}
     common: dict[str, str | None] = {}
     for name in names:
-        mapped = labels is not None and labels.lists(name)
-        target = labels.disease(name) if labels is not None and mapped else _canonical(name)
+        target = _canonical(name) if labels is None else _mapped(name, labels)
         common[name] = None if target is None else spelled.setdefault(name_key(target), target)
     return common
+
+
+def _mapped(name: str, labels: LabelMap) -> str | None:
+    """By the map's line for the name or for its usual spelling; else as it is, or left out."""
+    for spelling in (name, _canonical(name)):
+        if labels.lists(spelling):
+            return labels.disease(spelling)
+    return None if labels.others_left_out else _canonical(name)
 
 
 def _canonical(name: str) -> str:
@@ -208,7 +214,8 @@ def _category_notes(
     ours, theirs = ({common[name] for name in names} - {None} for names in (diseases, categories))
     for target in dict.fromkeys(common[name] for name in categories):
         sides = [[n for n in names if common[n] == target] for names in (categories, diseases)]
-        if target is not None and all(sides) and sides[0] != sides[1]:
+        keys = [{name_key(name) for name in names} for names in sides]
+        if target is not None and all(sides) and keys[0] != keys[1]:
             notes = " and ".join(sides[0]), " and ".join(sides[1])
             yield f"{notes[0]} counts as {notes[1]}"
     missing = [name for name in diseases if common[name] not in theirs]
@@ -230,5 +237,5 @@ def _check_boxes_to_score(reading: SecondReading, coco: Mapping[str, Any], path:
         raise ValueError(
             f"{path}: the ground truth has no box to score it on: none on the "
             f"{len(reading.images)} images in common, of {', '.join(reading.judged)}, the diseases "
-            "that this reader judges. A label map (--labels) says which names mean the same"
+            "that this reader judges. --second-reader-labels tells which names mean the same"
         )

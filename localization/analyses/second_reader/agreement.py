@@ -21,7 +21,6 @@ from cxrloc.localization.analyses.second_reader.scores import (
     Part,
     ReaderScores,
     best_first,
-    keys_of,
     part_of,
     reader_scores,
 )
@@ -78,7 +77,7 @@ def _reversed(evaluated: Evaluated, scores: ReaderScores) -> dict[str, Part]:
         return {}
     first = _first_as_answers(evaluated.truth, scores.reading, truth)
     judged = _could_be_answered(evaluated.truth, scores.reading, truth)
-    marked = judged & np.isin(keys_of(truth), first.key)
+    marked = judged & np.isin(truth.key_of_box, first.key)
     answers = Answers(FIRST, SECOND_READER, BEST, (score_boxes(best_first(first)),))
     return {
         part: part_of(evaluated, truth, [answers], keep)

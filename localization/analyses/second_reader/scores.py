@@ -17,7 +17,12 @@ from functools import cached_property
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap, DiseaseEstimates, Estimate
-from cxrloc.localization.evaluation.box_scores import BoxScores, Measure, score_boxes
+from cxrloc.localization.evaluation.box_scores import (
+    TOP_K,
+    BoxScores,
+    Measure,
+    score_boxes,
+)
 from cxrloc.localization.evaluation.comparison import ScoredLocalizer
 from cxrloc.localization.evaluation.detections import (
     CONTROL,
@@ -32,12 +37,11 @@ from cxrloc.localization.evaluation.ground_truth import (
     BoolArray,
     FloatArray,
     GroundTruth,
-    IndexArray,
 )
 from cxrloc.localization.predictions.columns import BoxColumns
 from cxrloc.localization.predictions.second_reader import SecondReading
 
-BEST, BY_CHANCE, TOP_1 = "best of several", "by chance", "top-1"
+BEST, BY_CHANCE = "best of several", "by chance"
 ALL, BOTH = "all", "marked by both"
 MEASURES = tuple(Measure("iou", t) for t in (None, 0.1, 0.3, 0.5))
 MEAN = MEASURES[0]
@@ -51,7 +55,7 @@ class Answers:
     Attributes:
         name: the localizer, control or reader.
         setting: `DISEASE_GIVEN`, `GATED`, `CONTROL` or `SECOND_READER`.
-        rule: `TOP_1`, `BEST` or `BY_CHANCE`.
+        rule: `TOP_K`, `BEST` or `BY_CHANCE`.
         scores: of equally likely answers; one but for `BY_CHANCE`.
     """
 
@@ -176,7 +180,7 @@ def reader_scores(evaluated: Evaluated) -> tuple[ReaderScores, ...]:
 def _parts(evaluated: Evaluated, name: str, reading: SecondReading) -> Iterator[tuple[str, Part]]:
     truth, boxes = evaluated.truth, placed(evaluated.truth, reading)
     judged = could_draw(truth, reading)
-    marked = judged & np.isin(keys_of(truth), boxes.key)
+    marked = judged & np.isin(truth.key_of_box, boxes.key)
     answers = [*_readers(name, boxes, judged), *_others(evaluated)]
     for part, keep in ((ALL, judged), (BOTH, marked)):
         if keep.any():
@@ -209,7 +213,7 @@ def _others(evaluated: Evaluated) -> Iterator[Answers]:
         settings.append((GATED, gated))
     for setting, scores in (*settings, (CONTROL, evaluated.control_scores)):
         for name, of_boxes in scores.items():
-            yield Answers(name, setting, TOP_1, (of_boxes,))
+            yield Answers(name, setting, TOP_K, (of_boxes,))
 
 
 def placed(truth: GroundTruth, reading: SecondReading) -> Detections:
@@ -262,24 +266,11 @@ def boxes_where(truth: GroundTruth, keep: BoolArray) -> GroundTruth:
     )
 
 
-def keys_of(truth: GroundTruth) -> IndexArray:
-    """(N,) each box's image and disease, numbered as `Detections.key`."""
-    return np.asarray(truth.image_of_box * len(truth.images.diseases) + truth.column_of_box)
-
-
 def best_first(boxes: Detections) -> Detections:
     """Score 1 for the boxes that match one to one for the greatest total IoU, 0 for the others."""
-    from scipy.optimize import linear_sum_assignment  # half a second that `--help` does not need
-
-    matches, score = boxes.matches, np.zeros(len(boxes))
-    key = boxes.key[matches.detection]
-    for group in np.unique(key):
-        pairs = np.flatnonzero(key == group)
-        drawn, row = np.unique(matches.detection[pairs], return_inverse=True)
-        truth, column = np.unique(matches.box[pairs], return_inverse=True)
-        table = np.zeros((len(drawn), len(truth)))
-        table[row, column] = matches.iou[pairs]
-        score[drawn[linear_sum_assignment(table, maximize=True)[0]]] = 1
+    matched = boxes.matched(np.ones(len(boxes), dtype=np.bool_))
+    score = np.zeros(len(boxes))
+    score[boxes.overlaps.first[matched]] = 1
     return replace(boxes, score=score)
 
 

@@ -31,9 +31,9 @@ _QUESTION = (
     "How well does another person agree with the ground truth, and how do the localizers do on the "
     "same boxes? A second reader is scored as a localizer is, on the images that this reader read "
     "and the diseases that this reader judges: a disease not marked is a miss and counts as 0. "
-    "'Disease given' tells a localizer which disease is there, as nobody told the reader; behind a "
-    "gate it has to find that out, too. Means are over all boxes alike, as some diseases have few "
-    "here; the tables have every disease and the mean over the diseases, too."
+    "'Disease given' tells a localizer which disease is there; behind a gate it has to find out, "
+    "as the reader had to. Means are over all boxes alike, as some diseases have few here; the "
+    "tables have every disease and the mean over the diseases, too."
 )
 
 

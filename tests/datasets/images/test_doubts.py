@@ -22,7 +22,7 @@ def _chest(size: int = 256) -> npt.NDArray[np.uint8]:
         centre = (int(x * size), int(0.45 * size))
         cv2.ellipse(image, centre, (size // 7, size // 4), 0, 0, 360, 50, -1)
     cv2.rectangle(image, (int(0.46 * size), 0), (int(0.54 * size), size), 210, -1)
-    return cv2.GaussianBlur(image, (0, 0), 3)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 3), dtype=np.uint8)
 
 
 def test_a_chest_is_not_doubted_and_its_negative_is() -> None:

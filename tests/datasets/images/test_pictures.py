@@ -15,7 +15,7 @@ from cxrloc.datasets.images.read import UnreadableImageError, decode_image, read
 HERE = Path("image.jpg")
 _DICE = np.random.default_rng(3)
 CHEST = cv2.GaussianBlur(_DICE.integers(0, 256, (160, 128), dtype=np.uint8), (0, 0), 2)
-CHEST = cv2.normalize(CHEST, None, 0, 255, cv2.NORM_MINMAX)
+CHEST = np.interp(CHEST, (CHEST.min(), CHEST.max()), (0, 255)).astype(np.uint8)
 
 
 def jpeg(*options: int) -> bytes:
