@@ -98,8 +98,9 @@ def _colour(axis: Axes, styles: list[dict[str, Any]]) -> None:
 
 def _captions(figure: Figure, comparison: Comparison, styles: list[dict[str, Any]]) -> None:
     truth = comparison.truth
+    scored = "matched" if truth.several else "top-1"
     figure.suptitle(
-        f"IoU of the top-1 box: {len(truth)} boxes, {comparison.images} images, "
+        f"IoU of the {scored} box: {len(truth)} boxes, {comparison.images} images, "
         f"{comparison.patients} patients",
         fontsize=12,
     )

@@ -79,8 +79,10 @@ def test_every_analysis_is_there_with_controls_and_every_column_is_explained() -
 
     by_key = _sections({"cam": EVERYWHERE}, gate=gate, maps={"cam": maps})
 
-    keys = "means accuracy paired end_to_end coco_ap ladder taxonomy synonyms strata leakage"
-    assert list(by_key) == keys.split()
+    keys = (
+        "means accuracy paired end_to_end operating_point coco_ap ladder taxonomy synonyms strata"
+    )
+    assert list(by_key) == [*keys.split(), "leakage"]
     for key in ("means", "accuracy", "paired", "end_to_end", "coco_ap", "taxonomy", "strata"):
         for table in by_key[key].tables:
             text = " ".join(str({**row.lead, **row.trail}) for row in table.rows)
@@ -121,8 +123,8 @@ def test_a_new_section_is_one_function_and_one_entry() -> None:
 
     report = build_report(inputs, analyses=(*ANALYSES, _boxes_drawn))
 
-    keys = "means accuracy paired end_to_end coco_ap taxonomy synonyms strata leakage boxes_drawn"
-    assert [section.key for section in report.sections] == keys.split()
+    keys = "means accuracy paired end_to_end operating_point coco_ap taxonomy synonyms strata"
+    assert [section.key for section in report.sections] == [*keys.split(), "leakage", "boxes_drawn"]
     assert "How many boxes are drawn?" in render_report(page_of(report, {}))
 
 
