@@ -42,14 +42,16 @@ networks: $(INSTALLED)-train
 	$(TRANSFER) --model.architecture densenet121 --out runs/networks/densenet121 $(if $(DENSENET_WEIGHTS),--model.weights "$(DENSENET_WEIGHTS)")
 	$(PY) tools/experiments/compare_networks.py runs/networks/resnet18 runs/networks/densenet121 runs/networks/simple_cnn --ensemble all --out runs/networks/comparison
 
+# a worker per core, four at most: each holds torch; a file's tests stay together
+PYTEST = $(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile
 test: $(INSTALLED)-dev
-	$(PY) -m pytest
+	$(PYTEST)
 
 check: $(INSTALLED)-dev types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	MYPYPATH=build/types:build/types/tests $(PY) -m mypy --namespace-packages --explicit-package-bases build/types
-	$(PY) -m pytest
+	$(PYTEST)
 
 # the site, strictly: a dead link ends it; open build/docs/site/index.html
 docs: $(INSTALLED)-docs

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.files.keys import patient_key
 from cxrloc.datasets.labels.names import NO_FINDING, no_finding
 
 FloatArray = npt.NDArray[np.float64]
@@ -54,7 +55,8 @@ class Radiograph:
     Attributes:
         image_id: name of the image in the data set's own lists (NIH: `00000001_000.png`).
         path: file on disk, or None if the data set lists an image that is missing.
-        patient_id: the unit of splitting and of resampling.
+        patient_id: the unit of splitting and of resampling, as `cxrloc.datasets.files.keys` writes
+            it: `00000013` becomes `13`.
         patient_known: False if the data set does not tell the patient; `patient_id` is then the
             image's own, and every result says so.
         view: projection as named by the data set (`PA`, `AP`, ...); empty if unknown.
@@ -84,7 +86,9 @@ class Radiograph:
     patient_known: bool = True
 
     def __post_init__(self) -> None:
-        if not self.image_id or not self.patient_id:
+        if (patient := patient_key(self.patient_id)) != self.patient_id:
+            object.__setattr__(self, "patient_id", patient)
+        if not self.image_id or not patient:
             raise ValueError(f"image_id and patient_id must not be empty, got {self!r}")
         if not _KNOWN_LABELS.issuperset(self.labels.values()):  # a fast check for 112,120 rows
             self._check_labels()

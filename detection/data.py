@@ -1,4 +1,4 @@
-"""Provide a detector's training images: squares, boxes in the square's frame, augmentation."""
+"""Provide a detector's training images: squares with boxes and outlines, augmentation."""
 
 from __future__ import annotations
 
@@ -11,16 +11,35 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.images.transforms import square_scale
-from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.detection.config import AugmentConfig
 
 Square = npt.NDArray[np.uint8]
+# polygons (n, 2) of x, y that together outline a finding; none where only its box is known
+Outline = tuple[npt.NDArray[np.float64], ...]
 
 
 class Squares(Protocol):
     """Source of squares (`PixelCache`, or a dict): image id -> (size, size) uint8."""
 
     def __getitem__(self, image_id: str, /) -> Square: ...
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A square with its findings, in the square's pixels.
+
+    Attributes:
+        square: (size, size) uint8.
+        boxes: (n, 4) xyxy.
+        labels: (n,) classes from 1.
+        outlines: one per box; they may leave the square, which cuts them off.
+    """
+
+    square: Square
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    outlines: tuple[Outline, ...]
 
 
 @dataclass(frozen=True)
@@ -45,9 +64,8 @@ class DetectionSet:
 
     def boxes(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """One radiograph's boxes (n, 4) xyxy in the square's pixels, and classes (n,) from 1."""
-        radiograph = self.radiographs[index]
-        scale = square_scale(radiograph.size_hw, self.size)
-        of_diseases = [box for box in radiograph.boxes if box.disease in self.diseases]
+        scale = square_scale(self.radiographs[index].size_hw, self.size)
+        of_diseases = self._of_diseases(index)
         boxes = (
             np.array([box.box_xyxy for box in of_diseases], dtype=np.float32).reshape(-1, 4) * scale
         )
@@ -56,26 +74,31 @@ class DetectionSet:
         )
         return boxes.astype(np.float32), labels
 
-    def sample(
-        self, index: int, augment: AugmentConfig, seed: int, epoch: int
-    ) -> tuple[Square, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Square, boxes and classes of one radiograph, augmented for this epoch."""
+    def outlines(self, index: int) -> tuple[Outline, ...]:
+        """The outline of each of these boxes, in the square's pixels."""
+        scale = square_scale(self.radiographs[index].size_hw, self.size)
+        return tuple(
+            tuple(np.reshape(polygon, (-1, 2)) * scale for polygon in box.polygons)
+            for box in self._of_diseases(index)
+        )
+
+    def sample(self, index: int, augment: AugmentConfig, seed: int, epoch: int) -> Sample:
+        """One radiograph, augmented for this epoch."""
         square = np.asarray(self.squares[self.radiographs[index].image_id])
         rng = np.random.default_rng([seed, epoch, index])
-        return augmented(square, *self.boxes(index), augment, rng)
+        whole = Sample(square, *self.boxes(index), self.outlines(index))
+        return augmented(whole, augment, rng)
+
+    def _of_diseases(self, index: int) -> list[Box]:
+        return [box for box in self.radiographs[index].boxes if box.disease in self.diseases]
 
 
-def augmented(
-    square: Square,
-    boxes: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    augment: AugmentConfig,
-    rng: np.random.Generator,
-) -> tuple[Square, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Randomly zoom, shift, change grey (and flip) a square together with its boxes.
+def augmented(sample: Sample, augment: AugmentConfig, rng: np.random.Generator) -> Sample:
+    """Randomly zoom, shift, change grey (and flip) a square together with its findings.
 
     Boxes with less than half their area inside the square are dropped, others are clipped to it.
     """
+    square, boxes, outlines = sample.square, sample.boxes, sample.outlines
     size = square.shape[0]
     zoom, (dx, dy), (add, gain), flip = _draw(augment, rng)
     if flip:
@@ -83,6 +106,7 @@ def augmented(
             square[:, ::-1],
             boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [size, 0, size, 0],
         )
+        outlines = tuple(tuple(p * [-1, 1] + [size, 0] for p in outline) for outline in outlines)
     offset = np.array([dx, dy]) * size + size / 2 * (1 - zoom)
     # cv2 places pixel centres at integers, boxes place them at halves
     shift = offset + 0.5 * zoom - 0.5
@@ -92,7 +116,13 @@ def augmented(
     full = boxes * zoom + np.tile(offset, 2)
     inside = np.clip(full, 0, size)
     keep = _area(inside) >= 0.5 * _area(full)
-    return moved, inside[keep].astype(np.float32), labels[keep]
+    kept = (outline for outline, kept in zip(outlines, keep, strict=True) if kept)
+    return Sample(
+        moved,
+        inside[keep].astype(np.float32),
+        sample.labels[keep],
+        tuple(tuple(polygon * zoom + offset for polygon in outline) for outline in kept),
+    )
 
 
 def _draw(

@@ -1,4 +1,4 @@
-"""Train one detector per patient fold; predict each image by the one that never saw its patient."""
+"""Train detectors by patient folds, or one on the official train part; predict unseen patients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.images.transforms import fitted, square_scale
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
-from cxrloc.datasets.prepared.splits import fold_split
+from cxrloc.datasets.prepared.splits import Split, fold_split, whole_official_split
+from cxrloc.datasets.prepared.summary import patients_note
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
@@ -79,7 +80,9 @@ def run_maskrcnn(config: MaskRCNNConfig) -> Path:
     return run.out.path
 
 
-def _finish(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt], started: float) -> None:
+def _finish(
+    run: _Run, folds: Sequence[int | None], looked_at: Sequence[LookedAt], started: float
+) -> None:
     _pool(run, folds, looked_at)
     config = run.config
     hashes = {
@@ -120,22 +123,23 @@ def _open_cache(
     )
 
 
-def _run_fold(run: _Run, fold: int) -> LookedAt:
+def _run_fold(run: _Run, fold: int | None) -> LookedAt:
     config, prepared = run.config, run.prepared
     folder = run.out.fold(fold)
     train_set, validation_set = _sets(run, fold)
     detector = config.detector(run.diseases)
     ids = [r.image_id for r in train_set.radiographs]
-    facts = {
-        "fold": fold,
-        "k": prepared.k,
+    facts: dict[str, Any] = {
         "train_ids_sha256": fingerprint(sorted(ids)),
-        "folds_sha256": _hash_folds(prepared),
+        "patients": list(patients_note(prepared.radiographs)),
     }
+    if fold is not None:
+        facts |= {"fold": fold, "k": prepared.k, "folds_sha256": _hash_folds(prepared)}
     init = resolve_init(config.model, fold)
     if init.kind == "gate" and init.path is not None:
         check_gate(init.path, fold, _hash_folds(prepared))
-    print(f"fold {fold}: {len(ids)} training images, in {folder.path}", flush=True)
+    name = "official split" if fold is None else f"fold {fold}"
+    print(f"{name}: {len(ids)} training images, in {folder.path}", flush=True)
     bundle = load_backend(config.backend).train_detector(
         detector, train_set, validation_set, folder.path, init, facts
     )
@@ -153,10 +157,16 @@ def _predict_unless_done(run: _Run, bundle: Path, images: Sequence[Radiograph]) 
         write_json(folder.predicted, {"of": mark, "images": len(images)})
 
 
-def _test_images(run: _Run, fold: int) -> list[Radiograph]:
-    everything = run.config.data.predict == "all"
-    in_fold = [r for r in run.radiographs if run.prepared.folds[r.image_id] == fold]
-    return [r for r in in_fold if everything or r.boxes]
+def _test_images(run: _Run, fold: int | None) -> list[Radiograph]:
+    everything, tested = run.config.data.predict == "all", set(_split(run, fold).test)
+    return [r for r in run.radiographs if r.image_id in tested and (everything or r.boxes)]
+
+
+def _split(run: _Run, fold: int | None) -> Split:
+    data = run.prepared
+    if fold is None:
+        return whole_official_split(run.radiographs, data.official, run.config.seed, run.diseases)
+    return fold_split(run.radiographs, data.folds, fold, data.k)
 
 
 def _list_training_images(
@@ -173,9 +183,9 @@ def _list_training_images(
     write_training_images(bundle, parts, inherited)
 
 
-def _sets(run: _Run, fold: int) -> tuple[DetectionSet, DetectionSet | None]:
+def _sets(run: _Run, fold: int | None) -> tuple[DetectionSet, DetectionSet | None]:
     data = run.config.data
-    split = fold_split(run.radiographs, run.prepared.folds, fold, run.prepared.k)
+    split = _split(run, fold)
     train_ids, validation_ids = set(split.train), set(split.validation)
     if not data.validation:
         train_ids |= validation_ids
@@ -229,7 +239,7 @@ def _in_small_frame(image: Detections, size: int) -> Detections:
     return dataclasses.replace(image, size_hw=size_hw, boxes_xyxy=boxes)
 
 
-def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> None:
+def _pool(run: _Run, folds: Sequence[int | None], looked_at: Sequence[LookedAt]) -> None:
     of_folds = [run.out.fold(fold) for fold in folds]
     boxes = _joined([fold.boxes for fold in of_folds])
     masks = _joined([fold.small_masks for fold in of_folds])
@@ -239,23 +249,23 @@ def _pool(run: _Run, folds: Sequence[int], looked_at: Sequence[LookedAt]) -> Non
     for results in (run.out.boxes, run.out.mask_boxes):
         write_provenance(results, looked_at, masks=run.out.masks)
     ids = {image["file_name"]: image["id"] for image in run.coco["images"]}
-    boxed = [
-        ids[r.image_id]
-        for r in run.radiographs
-        if r.boxes and run.prepared.folds[r.image_id] in folds
-    ]
+    tested = {image for look in looked_at for image in look.images}
+    boxed = [ids[r.image_id] for r in run.radiographs if r.boxes and r.image_id in tested]
     tables = average_precision(run.coco, boxed, boxes, masks, run.config.size)
+    notes = patients_note(run.prepared.radiographs)
     write_json(
         run.out.average_precision,
         {
             "research_use_only": f"{RESEARCH_USE}.",
             "images": len(boxed),
-            "folds": list(folds),
+            "folds": [fold for fold in folds if fold is not None],
+            "notes": list(notes),
             "tables": [dataclasses.asdict(table) for table in tables],
         },
     )
-    write_text(run.out.average_precision_page, ap_markdown(tables))
-    print(ap_markdown(tables), flush=True)
+    page = ap_markdown(tables, notes)
+    write_text(run.out.average_precision_page, page)
+    print(page, flush=True)
 
 
 def average_precision(

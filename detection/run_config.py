@@ -17,9 +17,9 @@ class MaskRCNNFolder:
 
     path: Path
 
-    def fold(self, number: int) -> MaskRCNNFolder:
-        """The folder of the detector with this test fold."""
-        return MaskRCNNFolder(self.path / f"fold{number}")
+    def fold(self, number: int | None) -> MaskRCNNFolder:
+        """The folder of the detector with this test fold; the run's own without folds."""
+        return self if number is None else MaskRCNNFolder(self.path / f"fold{number}")
 
     @property
     def detector(self) -> Path:
@@ -70,10 +70,13 @@ class DataConfig:
 
     Attributes:
         prepared: folder written by cxrloc prepare.
+        split: folds, or official: one detector trains on the data set's own train part and
+            predicts its test part.
         folds: test folds to run, or all. A fold's detector trains on all other folds and predicts
             its own images.
-        validation: keep fold (test + 1) mod k out of the training, and keep the weights that score
-            best on it. Off: those images are used for training too, and the last weights are kept.
+        validation: keep fold (test + 1) mod k, or with `official` a tenth of the patients, out of
+            the training, and keep the weights that score best on it. Off: those images are used for
+            training too, and the last weights are kept.
             With a cosine down to zero the last weights are rarely worse, and a fifth more boxes is
             worth more than the choice.
         negatives: additional training images without a box: below 1 a share of the boxed ones, from
@@ -86,6 +89,7 @@ class DataConfig:
     """
 
     prepared: str = ""
+    split: Literal["folds", "official"] = "folds"
     folds: Literal["all"] | list[int] = "all"
     validation: bool = False
     negatives: float = 0.0
@@ -100,6 +104,8 @@ class DataConfig:
             raise ValueError(
                 f"data.negatives {self.negatives}: expected a share or a number, 0 or more"
             )
+        if self.split == "official" and self.folds != "all":
+            raise ValueError(f"data.folds {self.folds}: data.split official has no folds; omit it")
 
 
 @dataclass(frozen=True)
@@ -127,18 +133,22 @@ class MaskRCNNConfig:
         for key, value in (("out", self.out), ("data.prepared", self.data.prepared)):
             if not value:
                 raise ValueError(f"{key} is empty: expected a folder")
+        if self.data.split == "official" and self.folds is not None:
+            raise ValueError(f"folds {self.folds}: data.split official has no folds; omit it")
         self.detector(self.data.diseases)
 
     def detector(self, diseases: tuple[str, ...]) -> DetectorConfig:
         """The detector of every fold."""
         return DetectorConfig(self.backend, self.size, diseases, self.seed, self.model, self.train)
 
-    def test_folds(self, k: int) -> tuple[int, ...]:
-        """Test folds to run, among the prepared data's `k`.
+    def test_folds(self, k: int) -> tuple[int | None, ...]:
+        """Test folds to run, among the prepared data's `k`; one None for the official split.
 
         Raises:
             ValueError: for a fold that does not exist, or `folds` other than `k`.
         """
+        if self.data.split == "official":
+            return (None,)
         if self.folds is not None and self.folds != k:
             raise ValueError(
                 f"--folds {self.folds}, but {self.data.prepared} was prepared with {k} folds; "

@@ -36,7 +36,10 @@ def run_mark(
     ):
         settings[part].pop(name)
     sets = [
-        [[r.image_id, [(b.disease, *b.box_xyxy) for b in r.boxes]] for r in images.radiographs]
+        [
+            [r.image_id, [(b.disease, *b.box_xyxy, *b.polygons) for b in r.boxes]]
+            for r in images.radiographs
+        ]
         for images in (train_set, validation_set)
         if images is not None
     ]
@@ -129,8 +132,11 @@ def check_architecture(init: Init, architecture: str) -> None:
         )
 
 
-def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
+def check_gate(path: Path, fold: int | None, folds_sha256: str) -> None:
     """Refuse a classifier trained on images of the detector's test fold.
+
+    Args:
+        fold: None for the official split, which asks for a gate without a fold.
 
     Raises:
         ValueError: for the bundle of another fold, or of other folds.
@@ -140,6 +146,11 @@ def check_gate(path: Path, fold: int, folds_sha256: str) -> None:
     if gate_fold is None:
         print(f"{path} belongs to no fold: make sure that it was not trained on boxed images")
         return
+    if fold is None:
+        raise ValueError(
+            f"{path} was trained with test fold {gate_fold}, on images of the official test part; "
+            "set model.gate to a gate trained with data.split official"
+        )
     if gate_fold != fold:
         raise ValueError(
             f"{path} was trained with test fold {gate_fold}, on images used to test fold {fold}; "

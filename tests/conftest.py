@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: threads of two workers would take turns
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import sys

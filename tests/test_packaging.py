@@ -78,7 +78,7 @@ def test_the_wheel_holds_every_module_and_config_under_the_import_name_only(whee
     expected = [
         f"cxrloc/{path.relative_to(REPOSITORY).as_posix()}"
         for room in ROOMS
-        for suffix in ("*.py", "*.yaml", "*.csv", "*.css", "*.html", "*.j2", "*.js")
+        for suffix in ("*.py", "*.yaml", "*.csv", "*.csv.gz", "*.css", "*.html", "*.j2", "*.js")
         for path in (REPOSITORY / room).rglob(suffix)
     ]
     assert sorted(set(expected) - set(names)) == []

@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         help="explain one term of the report, or all of them, and end",
     )
     _add_file_options(parser.add_argument_group("what is compared"))
+    _add_reader_options(parser.add_argument_group("who else has read the images"))
     _add_statistics_options(parser.add_argument_group("statistics"))
     return parser
 
@@ -99,6 +100,43 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="FOLDER",
         help="folder of the images (default: the prepared folder's)",
+    )
+    _add_ground_truth_options(group)
+
+
+def _add_ground_truth_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--labels",
+        type=Path,
+        metavar="MAP.yaml",
+        help="label map for the names of the ground truth's categories: one line `name: DISEASE` "
+        "each, or `name: null` to leave it out; results files may use either name",
+    )
+    group.add_argument(
+        "--protocol",
+        default="",
+        metavar="NAME",
+        help="check that a named protocol is followed, such as nih-boxes-v1, stamp the report with "
+        "it, and print the rows for its results table",
+    )
+
+
+def _add_reader_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--second-reader",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FILE",
+        help="COCO ground truth of another person, whose images are those that this person read: "
+        "scored as a localizer is, with every localizer on the same boxes beside it",
+    )
+    group.add_argument(
+        "--second-reader-labels",
+        type=Path,
+        metavar="MAP.yaml",
+        help="YAML with `name: common name`: names of a second reader and of the ground truth with "
+        "the same common name are one finding",
     )
 
 
@@ -150,6 +188,8 @@ def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     if arguments.out.exists() and not arguments.out.is_dir():
         raise ValueError(f"--out {arguments.out} is a file; expected a folder, new or not")
+    if arguments.second_reader_labels is not None and not arguments.second_reader:
+        raise ValueError("--second-reader-labels is given without --second-reader NAME=FILE")
     from cxrloc.datasets.files.manifest import run_manifest
     from cxrloc.localization.comparison_report.build import build_report
     from cxrloc.localization.comparison_report.files import terminal_text, write_results
@@ -161,7 +201,11 @@ def _run(arguments: argparse.Namespace) -> None:
         named_files(arguments.maps, "--maps"),
         _gate_table(arguments.gate),
         arguments.segmentations,
+        named_files(arguments.second_reader, "--second-reader"),
+        arguments.second_reader_labels,
         arguments.images,
+        arguments.labels,
+        arguments.protocol,
     )
     inputs = read_inputs(
         files,

@@ -11,6 +11,7 @@ epochs.png                  loss and, if logged, AUC per epoch with a band over 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,7 @@ def write_fold_report(
     histories: Histories,
     stages: Sequence[ScoredImages] = (),
     by_part: Sequence[ResultTable] = (),
+    notes: Sequence[str] = (),
     *,
     replicates: int,
     seed: int,
@@ -191,12 +193,14 @@ def write_fold_report(
         histories: fold -> one entry per epoch.
         stages: for a training in two stages, the same images as predicted by each stage.
         by_part: tables of `examinations.part_tables`, printed below the overall figures.
+        notes: sentences about the images, without their full stops, above the first table.
         replicates, seed: parameters of the patient bootstrap.
     """
     write_scored_images(RunFolder(out).out_of_fold, images)
     rows = fold_rows(images, replicates, seed)
     records = [{**row.record(), "stage": ""} for row in rows]
-    tables = [*fold_result_tables(images, rows), *by_part]
+    ranking, decisions = fold_result_tables(images, rows)
+    tables = [replace(ranking, notes=(*notes, *ranking.notes)), decisions, *by_part]
     tables += [confusion_table(confusions(images, r), rule_label(r, images)) for r in RULES]
     if stages:
         lines, table = stage_report(stages, replicates, seed)

@@ -30,7 +30,7 @@ from cxrloc.classification.runs.ensemble_thresholds import ensemble_thresholds
 from cxrloc.datasets.images.read import print_left_out, read_radiograph, readable_images
 from cxrloc.datasets.label_policies import LabelRules
 from cxrloc.datasets.progress import progress
-from cxrloc.datasets.provenance.image_lists import ImageList, read_training_images
+from cxrloc.datasets.provenance.image_lists import listed, read_training_images
 from cxrloc.datasets.provenance.leakage import audit
 from cxrloc.datasets.radiograph import Radiograph
 
@@ -103,18 +103,18 @@ def unseen_images(
     Raises:
         ValueError: if none remains.
     """
-    evaluated = ImageList({r.image_id: r.patient_id for r in radiographs})
+    evaluated = listed(radiographs)
     images, patients, notes = set[str](), set[str](), []
     for path in paths:
-        listed = RunFolder(path.parent).training_images
-        if not listed.is_file():
-            notes.append(f"Training images of {path} unknown: {listed} is missing.")
+        training = RunFolder(path.parent).training_images
+        if not training.is_file():
+            notes.append(f"Training images of {path} unknown: {training} is missing.")
             continue
-        shared = audit(read_training_images(listed), evaluated)
+        shared = audit(read_training_images(training), evaluated)
         images |= set(shared.shared_images)
         patients |= set(shared.shared_patients)
-        notes += [f"Training images of {weights} unknown." for weights in shared.unlisted]
-    unseen = [r for r in radiographs if r.image_id not in images and r.patient_id not in patients]
+        notes += [f"{gap[:1].upper()}{gap[1:]}." for gap in shared.unknown]
+    unseen = [r for r in radiographs if not evaluated.shows(r.image_id, images, patients)]
     if not unseen:
         out_of_fold = RunFolder(paths[0].parent.parent).out_of_fold
         raise ValueError(

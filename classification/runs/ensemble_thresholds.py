@@ -26,7 +26,7 @@ from cxrloc.classification.metrics.scored_images import (
     read_scored_images,
 )
 from cxrloc.classification.run_folder import RunFolder
-from cxrloc.datasets.provenance.image_lists import ImageList
+from cxrloc.datasets.provenance.image_lists import ImageList, listed
 from cxrloc.datasets.provenance.leakage import audit
 from cxrloc.datasets.radiograph import Radiograph
 
@@ -88,12 +88,11 @@ def _out_of_fold(tables: Sequence[Path], diseases: Sequence[str]) -> tuple[Score
 
 def _of_other_patients(images: ScoredImages, scored: Sequence[Radiograph]) -> ScoredImages:
     """Images that are not scored and share no patient with a scored image."""
-    scored_images = ImageList({r.image_id: r.patient_id for r in scored})
-    patient_of = dict(zip(images.image_ids, images.patient_ids, strict=True))
-    shared = audit(scored_images, ImageList(patient_of))
+    candidates = ImageList(dict(zip(images.image_ids, images.patient_ids, strict=True)))
+    shared = audit(listed(scored), candidates)
     seen, patients = set(shared.shared_images), set(shared.shared_patients)
     return images.select(
-        np.array([i not in seen and p not in patients for i, p in patient_of.items()], dtype=bool)
+        np.array([not candidates.shows(i, seen, patients) for i in images.image_ids], dtype=bool)
     )
 
 

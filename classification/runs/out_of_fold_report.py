@@ -17,6 +17,7 @@ from cxrloc.classification.report.examinations import part_tables
 from cxrloc.classification.report.folds import write_fold_report
 from cxrloc.classification.runs.run import Fold, Run, input_hashes
 from cxrloc.datasets.files.manifest import run_manifest, write_json
+from cxrloc.datasets.prepared.summary import patients_note
 
 
 def report_out_of_fold(run: Run, folds: Sequence[Fold], images: ScoredImages) -> None:
@@ -36,6 +37,7 @@ def report_out_of_fold(run: Run, folds: Sequence[Fold], images: ScoredImages) ->
         histories,
         _stages(folds, images),
         part_tables(with_both_rules, train.bootstrap, train.seed),
+        patients_note(run.prepared.radiographs),
         replicates=train.bootstrap,
         seed=train.seed,
     )

@@ -62,6 +62,7 @@ from cxrloc.classification.training.stages import Trained, train
 from cxrloc.classification.training.trainer import forget_checkpoints
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, run_manifest, write_json
+from cxrloc.datasets.prepared.summary import patients_note
 
 
 def run_classifier(config: ClassifierConfig) -> Path:
@@ -146,7 +147,7 @@ def _write_fold(
     rows = _rows(test, chosen.test, thresholds_of(points), run.diseases, fold.number)
     seed, trained = run.config.train.seed, chosen.trained
     manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
-    manifest |= run.label_facts
+    manifest |= {**run.label_facts, "patients": list(patients_note(run.prepared.radiographs))}
     stages = report_stages(run, fold, chosen, predicted_stages, manifest)
     details = {
         "best_epoch": trained.best_epoch,
@@ -244,7 +245,9 @@ def _write_scores(
         seed=seed,
     )
     write_gate_table(folder.gate, rows)
-    page = to_markdown(metrics_table(metrics, f"Gate on {len(images)} test images", notes))
+    unknown = patients_note(run.prepared.radiographs)
+    table = metrics_table(metrics, f"Gate on {len(images)} test images", notes)
+    page = to_markdown(replace(table, notes=(*unknown, *table.notes)))
     page += tables_markdown([*part_tables(images, replicates, seed), *more])
     write_text(folder.metrics_page, page)
     plot_roc(folder.path / "roc.png", images, metrics)

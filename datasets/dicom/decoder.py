@@ -10,14 +10,18 @@ second); later images reuse it.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import io
+import logging
 import os
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -108,6 +112,13 @@ def decode(data: bytes) -> npt.NDArray[np.integer]:
     return pixels
 
 
+def all_bits(header: Dataset) -> npt.NDArray[np.integer]:
+    """Decode the pixels, with what lies above Bits Stored; raises errors of any type."""
+    from pydicom.pixels.utils import pixel_array
+
+    return np.asarray(pixel_array(header, raw=True, correct_unused_bits=False))
+
+
 def _close_all() -> None:
     while _idle:
         _idle.pop().close()
@@ -139,6 +150,8 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # keep the output of C++ code out of the answers
     _limit_memory()
+    warnings.simplefilter("ignore")  # standard error is for the decoders' complaints
+    logging.disable()
     # if the reader is killed, it cannot stop a decoder that loops, so the decoder has its own timer
     alarm = getattr(signal, "alarm", lambda seconds: None)  # not on Windows
     while (data := _read(sys.stdin.buffer)) is not None:
@@ -151,17 +164,36 @@ def _serve() -> None:
 def _answer(data: bytes) -> bytes:
     from pydicom.uid import JPEGExtended12Bit
 
+    from cxrloc.datasets.dicom.complaints import complaint
     from cxrloc.datasets.dicom.header import one_line, parse_header
 
     try:
         header, buffer = parse_header(data), io.BytesIO()
         extended = header.file_meta.TransferSyntaxUID == JPEGExtended12Bit
         deep = extended and header.BitsStored > 8
-        pixels = _extended_jpeg(header) if deep else header.pixel_array
+        with _complaints() as said:
+            pixels = _extended_jpeg(header) if deep else all_bits(header)
+        if fault := complaint(said.getvalue().decode(errors="replace"), header.PixelData):
+            raise ValueError(f"damaged: {fault}")
         np.save(buffer, pixels, allow_pickle=False)
     except Exception as error:  # every decoder raises its own types
         return _ERROR + one_line(error).encode()
     return _PIXELS + buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[io.BytesIO]:
+    """Catch what C++ code writes to standard error."""
+    said, kept = io.BytesIO(), os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            said.write(file.read(10_000))
 
 
 def _extended_jpeg(header: Dataset) -> npt.NDArray[np.integer]:

@@ -4,11 +4,12 @@ Modality LUT or rescale, then VOI LUT or window, then inversion for MONOCHROME1.
 on a single value, and an image has at most 2^16 distinct values. So the chain is computed once for
 each storable value, and the image itself is one table look-up.
 
-- A VOI LUT takes precedence over a window; the first of several is used.
+- A VOI LUT takes precedence over a window; of several windows the first usable one is used.
+- A LUT whose entries need fewer bits than it declares is scaled by the bits that they need.
 - Without either, an image of up to 8 bits keeps its nominal range, like the same image as PNG; a
-  deeper one is stretched from its darkest to its brightest pixel, as in MIMIC-CXR-JPG (Johnson et
-  al. 2019).
-- Padding (Pixel Padding Value) does not belong to the image and becomes black.
+  deeper one is stretched over its own range (`stretch_range`), like the same values as 16-bit PNG.
+- Padding (Pixel Padding Value) does not belong to the image and becomes black, also where it needs
+  more bits than Bits Stored.
 - Overlays, presentation LUTs and shutters are not applied.
 """
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Values = npt.NDArray[np.float64]
 StoredValues = npt.NDArray[np.integer]
 MAX_BITS = 16
+_OUTERMOST, _BRIGHT = 0.001, 0.02  # shares of the pixels
 
 
 def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
@@ -41,6 +43,7 @@ def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
     table = np.rint(255.0 * shown).astype(np.uint8)
     table[_padding(ramp, header)] = 0
     grey: npt.NDArray[np.uint8] = table[_places(stored, ramp)]
+    grey[_padding_outside(stored, header)] = 0
     return grey
 
 
@@ -54,7 +57,7 @@ def shown_values(stored: StoredValues, header: Dataset) -> Values:
     if shown is None:
         shown = _windowed(values, header)
     if shown is None:
-        darkest, brightest = own_range(stored, header)
+        darkest, brightest = contrast_range(stored, header)
         shown = np.clip((values - darkest) / max(brightest - darkest, 1e-9), 0.0, 1.0)
     return shown
 
@@ -79,33 +82,100 @@ def modality_values(stored: npt.NDArray[np.int64], header: Dataset) -> Values:
 
 
 def usable_window(header: Dataset) -> tuple[float, float, str] | None:
-    """Center, width and function of the first window; None if there is none with a width.
+    """Center, width and function of the first usable window; None if no window has a width.
+
+    A window of one grey value, which viewers show as black and white, counts only if it is the
+    only one.
 
     Raises:
         ValueError: for an unknown VOI LUT Function.
     """
-    center, width = _number(header, "WindowCenter"), _number(header, "WindowWidth")
     function = str(header.get("VOILUTFunction") or "LINEAR")
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise ValueError(
             f"VOILUTFunction {function[:16]!r} is unknown; expected LINEAR, LINEAR_EXACT or SIGMOID"
         )
-    if math.isnan(center) or not width >= (1.0 if function == "LINEAR" else 1e-9):
-        return None
-    return center, width, function
+    least = 1.0 if function == "LINEAR" else 1e-9
+    pairs = zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False)
+    usable = [(c, w) for c, w in pairs if w >= least and math.isfinite(c + w)]
+    wide = [(center, width) for center, width in usable if width > 1] or usable
+    return (*wide[0], function) if wide else None
+
+
+def stretch_range(values: Values, counts: npt.NDArray[np.integer]) -> tuple[float, float]:
+    """The values shown as black and as white where a file does not state a window.
+
+    The darkest and the brightest .1 % of the pixels are left out. So are burnt-in letters and hot
+    pixels: what lies more than twice as far above black as the 98th percentile does.
+
+    Args:
+        values: (V,) distinct values, ascending.
+        counts: (V,) pixels of each, some of them not 0.
+    """
+    present = counts > 0
+    values, counts = values[present], counts[present]
+    below, total = np.cumsum(counts), counts.sum()
+    low = float(values[np.searchsorted(below, _OUTERMOST * total, side="right")])
+    high, bright = (
+        float(values[np.searchsorted(below, (1 - share) * total, side="left")])
+        for share in (_OUTERMOST, _BRIGHT)
+    )
+    limit = low + 2 * (bright - low)
+    if bright > low and high > limit:
+        high = float(values[values <= limit].max())
+    return low, high
+
+
+def true_bits(stored: StoredValues, header: Dataset) -> int:
+    """Bits that the pixels use: Bits Stored, or more if values beyond it would wrap around.
+
+    Bits above Bits Stored may hold an overlay, which the file then declares, or padding.
+    """
+    bits = int(header.BitsStored)
+    overlays = any(e.tag.group >> 8 == 0x60 and e.value for e in header)
+    if header.PixelRepresentation == 1 or overlays:
+        return bits
+    inside = ~_padding_outside(stored, header)
+    greatest = int(stored.max(initial=0, where=inside))
+    return max(bits, greatest.bit_length())
+
+
+def contrast_range(stored: StoredValues, header: Dataset) -> tuple[float, float]:
+    """Values after the modality LUT that are black and white in an image without a window.
+
+    Up to 8 bits, the storable values count; above, see `stretch_range`. Padding is ignored.
+    """
+    if int(header.BitsStored) <= 8:
+        return own_range(stored, header)
+    ramp = stored_range(header)
+    counts = _counts(stored, header)
+    if not counts.any():
+        return 0.0, 0.0
+    values = modality_values(ramp, header)
+    order = np.argsort(values, kind="stable")  # a negative slope turns them round
+    return stretch_range(values[order], counts[order])
 
 
 def own_range(stored: StoredValues, header: Dataset) -> tuple[float, float]:
-    """Smallest and largest value after the modality LUT, for an image without a window.
+    """Smallest and largest value after the modality LUT.
 
     Up to 8 bits, the storable values count; above, the values present. Padding is ignored.
     """
     ramp = stored_range(header)
     seen = ~_padding(ramp, header)
     if int(header.BitsStored) > 8:
-        seen &= np.bincount(_places(stored, ramp).ravel(), minlength=len(ramp)) > 0
+        seen &= _counts(stored, header) > 0
     values = modality_values(ramp, header)[seen]
     return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+
+
+def _counts(stored: StoredValues, header: Dataset) -> npt.NDArray[np.intp]:
+    """Pixels of each value of `stored_range`, without padding."""
+    ramp = stored_range(header)
+    inside = stored[~_padding_outside(stored, header)]
+    counts = np.bincount(_places(inside, ramp).ravel(), minlength=len(ramp))
+    counts[_padding(ramp, header)] = 0
+    return counts
 
 
 def plain_values(stored: StoredValues, header: Dataset) -> StoredValues:
@@ -142,18 +212,44 @@ def _voi_lut(values: Values, header: Dataset) -> Values | None:
         return None
     table, first, bits = _lut(header.VOILUTSequence[0], signed=bool(values.min() < 0))
     places = np.clip(np.rint(values) - first, 0, len(table) - 1).astype(np.int64)
-    return np.asarray(table[places] / (2.0**bits - 1.0))
+    return np.asarray(table[places] / (2.0 ** min(bits, needed_bits(table)) - 1.0))
+
+
+def needed_bits(table: Values) -> int:
+    """Bits of the largest entry, at least 8."""
+    return max(8, int(table.max(initial=0)).bit_length())
+
+
+def overstated_luts(header: Dataset) -> list[str]:
+    """Say of each LUT that is used how many bits it declares, if its entries need fewer."""
+    found = []
+    for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
+        if header.get(keyword):
+            table, _, bits = _lut(header[keyword].value[0], signed=False)
+            if needed_bits(table) < bits:
+                found.append(
+                    f"{keyword} declares {bits} bits, but its entries need {needed_bits(table)}"
+                )
+    return found
 
 
 def _padding(stored: npt.NDArray[np.int64], header: Dataset) -> npt.NDArray[np.bool_]:
     """Which stored values are padding: one value, or all up to Pixel Padding Range Limit."""
     first = header.get("PixelPaddingValue")
     if first is None:
-        return np.zeros(len(stored), dtype=bool)
+        return np.zeros(stored.shape, dtype=bool)
     last = header.get("PixelPaddingRangeLimit")
-    signed = bool(stored[0] < 0)
+    signed = header.PixelRepresentation == 1
     ends = sorted(_signed(int(end), signed) for end in (first, first if last is None else last))
     return (stored >= ends[0]) & (stored <= ends[1])
+
+
+def _padding_outside(stored: StoredValues, header: Dataset) -> npt.NDArray[np.bool_]:
+    """(H, W) padding of more bits than Bits Stored: masking them would turn it into an image."""
+    ramp = stored_range(header)
+    values = stored.astype(np.int64)
+    outside = (values < ramp[0]) | (values > ramp[-1])
+    return _padding(values, header) & outside if outside.any() else outside
 
 
 def _lut(item: Dataset, *, signed: bool) -> tuple[Values, int, int]:
@@ -180,13 +276,14 @@ def _signed(value: int, signed: bool) -> int:
     return value - 2**16 if signed and value >= 2**15 else value
 
 
-def _number(header: Dataset, keyword: str, default: float = math.nan) -> float:
-    """First value of a numeric attribute; `default` if it is absent or empty."""
+def _number(header: Dataset, keyword: str, default: float) -> float:
+    """First value of a numeric attribute; `default` if it is absent or not a number."""
+    return next(iter(numbers(header, keyword)), default)
+
+
+def numbers(header: Dataset, keyword: str) -> list[float]:
+    """The values of a numeric attribute."""
     value = header.get(keyword)
     if value is None or value == "":
-        return default
-    first = value if isinstance(value, int | float | str) else next(iter(value), default)
-    number = float(first)
-    if not math.isfinite(number):
-        raise ValueError(f"{keyword} is {first}, expected a finite number")
-    return number
+        return []
+    return [float(v) for v in ([value] if isinstance(value, int | float | str) else value)]

@@ -7,6 +7,7 @@ follows.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from typing import TYPE_CHECKING
@@ -30,7 +31,25 @@ IMAGE_KEYWORDS = (
     *["PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"],
     *["EstimatedRadiographicMagnificationFactor", "PixelSpacingCalibrationType"],
 )
+# OverlayBitPosition of the 16 overlays: above 0, an overlay lies in the pixels' upper bits
+_OVERLAY_BITS = tuple(group << 16 | 0x0102 for group in range(0x6000, 0x6020, 2))
 KEYWORDS = (*IMAGE_KEYWORDS, *attributes.PATIENT_KEYWORDS)
+# An image can be read without these; out of form they count as absent. How many values each has;
+# 0 means any number.
+OPTIONAL_NUMBERS = {
+    "NumberOfFrames": 1,
+    "RescaleSlope": 1,
+    "RescaleIntercept": 1,
+    "WindowCenter": 0,
+    "WindowWidth": 0,
+    "PixelPaddingValue": 1,
+    "PixelPaddingRangeLimit": 1,
+    "PixelAspectRatio": 2,
+    "PixelSpacing": 2,
+    "ImagerPixelSpacing": 2,
+    "NominalScannedPixelSpacing": 2,
+    "EstimatedRadiographicMagnificationFactor": 1,
+}
 
 
 def is_dicom(data: bytes) -> bool:
@@ -41,6 +60,8 @@ def is_dicom(data: bytes) -> bool:
 def parse_header(data: bytes) -> Dataset:
     """Parse only the attributes in `KEYWORDS`; a file without a preamble is accepted.
 
+    Removes `OPTIONAL_NUMBERS` that are out of form; `out_of_form` in the result names them.
+
     Raises:
         ValueError: for a file that is not DICOM, is damaged, or inflates too far.
     """
@@ -50,7 +71,8 @@ def parse_header(data: bytes) -> Dataset:
     # these warnings are common, do not help a reader of images, and quote the attribute's value
     warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
     try:
-        header = dcmread(BoundedFile(data), force=True, specific_tags=list(KEYWORDS))
+        header = dcmread(BoundedFile(data), force=True, specific_tags=[*KEYWORDS, *_OVERLAY_BITS])
+        out_of_form = _remove_out_of_form(header)
         odd = [e.keyword for e in header.iterall() if not _is_of_its_kind(e)]  # decodes everything
         if not isinstance(header.file_meta.get("TransferSyntaxUID", ""), str):  # a list of two
             odd.append("TransferSyntaxUID")
@@ -68,7 +90,31 @@ def parse_header(data: bytes) -> Dataset:
             ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         )
     header.setdefault("PixelRepresentation", 0)
+    header.out_of_form = out_of_form
     return header
+
+
+def _remove_out_of_form(header: Dataset) -> tuple[str, ...]:
+    """Remove optional numbers with other text (`1,5`, `n/a`) or too many values; return which."""
+    removed = []
+    for keyword, count in OPTIONAL_NUMBERS.items():
+        if keyword not in header:
+            continue
+        try:
+            element = header[keyword]
+            good = _is_of_its_kind(element) and _are_finite(element)
+            good = good and (not count or element.VM in (0, count))
+        except Exception:  # pydicom converts the text here, each type with its own errors
+            good = False
+        if not good:
+            del header[keyword]
+            removed.append(keyword)
+    return tuple(removed)
+
+
+def _are_finite(element: DataElement) -> bool:
+    values = element.value if element.VM > 1 else [element.value]
+    return all(math.isfinite(value) for value in values if isinstance(value, int | float))
 
 
 def _is_of_its_kind(element: DataElement) -> bool:

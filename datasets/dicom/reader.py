@@ -8,6 +8,8 @@ values into grey, and `attributes` and `view` read the extra inputs of some gate
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 # JPEG, JPEG-LS and JPEG 2000 all end with it; decoders silently fill in the end of a cut file.
 _END_OF_STREAM = b"\xff\xd9"
 _JPEG_FAMILY = "1.2.840.10008.1.2.4."
+_J2K_SIZE = b"\xff\x4f\xff\x51"  # its sample precision is byte 42
+# the frame header of JPEG (C0 to C3) and JPEG-LS (F7): marker, length, precision
+_JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3\xf7]\x00[\x0b\x11](.)", re.DOTALL)
 
 
 def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
@@ -33,7 +38,9 @@ def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
     header = parse_header(data)
     try:
         notes = scope.check_scope(header)
+        stated = int(header.BitsStored)
         pixels = grayscale.to_grey(stored_values(header, data), header)
+        notes = (*notes, *_bits_warnings(header, stated))
         return LoadedImage(
             image_id,
             pixels,
@@ -48,6 +55,31 @@ def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
         raise
     except Exception as error:  # an attribute of the wrong type
         raise ValueError(f"damaged DICOM file ({type(error).__name__})") from None
+
+
+def _bits_warnings(header: Dataset, stated: int) -> Iterable[str]:
+    """Warn where the pixels use other bits than Bits Stored stated."""
+    if int(header.BitsStored) != stated:
+        yield (
+            f"BitsStored is {stated}, but pixel values need {header.BitsStored} bits: read with "
+            f"{header.BitsStored}."
+        )
+    stream = _stream_bits(header)
+    if 0 < stream < stated:  # encoders that say more, as all of BitsAllocated, do no harm
+        yield f"BitsStored is {stated}, but the compressed pixels have {stream}: is the grey right?"
+
+
+def _stream_bits(header: Dataset) -> int:
+    """Bits of a sample as a JPEG, JPEG-LS or JPEG 2000 stream states them; 0 for other pixels."""
+    from pydicom.encaps import get_frame
+
+    if not header.file_meta.TransferSyntaxUID.startswith(_JPEG_FAMILY):
+        return 0
+    stream = get_frame(header.PixelData, 0, number_of_frames=1)
+    if _J2K_SIZE in stream[:200]:
+        return (stream[stream.index(_J2K_SIZE) + 42] & 0x7F) + 1
+    frame = _JPEG_FRAME.search(stream[:4096])
+    return frame[1][0] if frame else 0
 
 
 def pixel_spacing(header: Dataset) -> PixelSpacing | None:
@@ -84,6 +116,8 @@ def _pair(header: Dataset, keyword: str) -> tuple[float, float] | None:
 def stored_values(header: Dataset, data: bytes) -> grayscale.StoredValues:
     """Decode the pixels (H, W) as stored; `header` is `parse_header(data)`.
 
+    Raises `header.BitsStored` to the bits that the pixels use (`grayscale.true_bits`).
+
     Raises:
         ValueError: when they are absent, truncated or in an unsupported transfer syntax.
     """
@@ -93,9 +127,11 @@ def stored_values(header: Dataset, data: bytes) -> grayscale.StoredValues:
     if syntax.startswith(_JPEG_FAMILY) and _END_OF_STREAM not in header.PixelData[-64:]:
         raise ValueError(f"truncated DICOM image: its {syntax.name} stream has no end marker")
     try:
-        pixels = decoder.decode(data) if syntax.is_encapsulated else header.pixel_array
+        pixels = decoder.decode(data) if syntax.is_encapsulated else decoder.all_bits(header)
     except Exception as error:  # every decoder raises its own types
         raise ValueError(f"cannot decode the pixels ({syntax.name}): {one_line(error)}") from None
     if pixels.shape != (header.Rows, header.Columns):
         raise ValueError(f"pixels are {pixels.shape}, not {header.Rows} x {header.Columns}")
+    header.BitsStored = grayscale.true_bits(pixels, header)
+    header.HighBit = header.BitsStored - 1
     return np.asarray(pixels)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from cxrloc.datasets.dicom import attributes, view
 from cxrloc.datasets.dicom.attributes import descriptions, meanings, short, values, word
-from cxrloc.datasets.dicom.grayscale import MAX_BITS, usable_window
+from cxrloc.datasets.dicom.grayscale import MAX_BITS, overstated_luts, usable_window
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -78,7 +78,9 @@ def check_scope(header: Dataset) -> tuple[str, ...]:
         view.view_warning,
         _animal,
         _raw,
+        _numbers,
         _window,
+        _luts,
         _polarity,
         _square_pixels,
         _burned_in,
@@ -178,6 +180,16 @@ def _window(header: Dataset) -> Iterable[str]:
         return
     if usable_window(header) is None:
         yield "No VOI LUT and no usable window: contrast stretched over the image's own range."
+
+
+def _numbers(header: Dataset) -> Iterable[str]:
+    for keyword in getattr(header, "out_of_form", ()):
+        yield f"{keyword} is out of form: read as if it were absent."
+
+
+def _luts(header: Dataset) -> Iterable[str]:
+    for fault in overstated_luts(header):
+        yield f"{fault}: scaled by what they need."
 
 
 def _polarity(header: Dataset) -> Iterable[str]:

@@ -15,12 +15,17 @@ JPEG_SIGNATURE = b"\xff\xd8"
 # In a scan, FF is followed by 00 (a literal FF), a restart marker or FF (fill); otherwise a marker.
 _JPEG_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_SOS, _JPEG_EOI, _JPEG_FILL = 0xDA, 0xD9, 0xFF
+_JPEG_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
 _JPEG_FRAMES = (frozenset(range(0xC0, 0xD0)) | {0xF7}) - {0xC4, 0xC8, 0xCC}  # F7: JPEG-LS
 
 
 def is_png_or_jpeg(data: bytes) -> bool:
     return data.startswith((PNG_SIGNATURE, JPEG_SIGNATURE))
+
+
+def is_jpeg(data: bytes) -> bool:
+    return data.startswith(JPEG_SIGNATURE)
 
 
 def structural_fault(data: bytes) -> str | None:
@@ -61,6 +66,29 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     except ValueError:
         pass  # the same message for every fault
     raise ValueError("damaged or truncated JPEG: no frame header")
+
+
+def missing_scans(data: bytes) -> str | None:
+    """Whether scans of a progressive JPEG are missing, which decoders show blurred; None if not.
+
+    Every coefficient of every component needs a scan of its last bit (T.81, G.1).
+    """
+    components: dict[int, set[int]] = {}
+    for marker, at in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES and marker not in _JPEG_PROGRESSIVE:
+            return None
+        if marker in _JPEG_PROGRESSIVE:
+            count = data[at + 9]
+            components = {data[at + 10 + 3 * i]: set(range(64)) for i in range(count)}
+        elif marker == _JPEG_SOS:
+            count = data[at + 4]
+            first, last, bits = data[at + 5 + 2 * count : at + 8 + 2 * count]
+            for i in range(count if not bits & 0x0F else 0):
+                components.get(data[at + 5 + 2 * i], set()).difference_update(
+                    range(first, last + 1)
+                )
+    missing = sum(map(bool, components.values()))
+    return f"{missing} of {len(components)} components lack scans" if missing else None
 
 
 def _png_fault(data: bytes) -> str | None:

@@ -2,8 +2,8 @@
 
 The content decides, not the suffix: DICOM files often have none (see `datasets/dicom/reader.py`).
 
-OpenCV silently decodes truncated files and leaves the missing rows grey or black, so the file's
-structure is checked first (see `headers`).
+Decoders silently leave the missing rows of truncated files grey or black, so the file's structure
+is checked first (see `headers`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from cxrloc.datasets.dicom.grayscale import stretch_range
 from cxrloc.datasets.dicom.header import DICOM_SUFFIXES, is_dicom
 from cxrloc.datasets.dicom.reader import decode_dicom
+from cxrloc.datasets.images.doubts import colour_doubts, grey_doubts
 from cxrloc.datasets.images.headers import is_png_or_jpeg, structural_fault
+from cxrloc.datasets.images.pictures import decode_picture
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 
 Item = TypeVar("Item")
@@ -28,9 +31,6 @@ Image = TypeVar("Image")
 GreyImage = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES)
-# A 16-bit file rarely uses all 16 bits: radiographs have 10, 12 or 14. We assume the smallest depth
-# that holds the brightest pixel.
-BIT_DEPTHS: tuple[int, ...] = (8, 10, 12, 14, 16)
 
 
 class UnreadableImageError(ValueError):
@@ -65,21 +65,25 @@ def decode_image(data: bytes, path: Path) -> LoadedImage:
         if is_dicom(data) or (path.suffix.lower() in DICOM_SUFFIXES and not is_png_or_jpeg(data)):
             image = decode_dicom(data, path.name)
         else:
-            pixels = to_grey(_decode_picture(data))
-            image = LoadedImage(path.name, pixels, (pixels.shape[0], pixels.shape[1]))
+            image = _picture(data, path.name)
     except ValueError as error:
         raise UnreadableImageError(path, str(error)) from None
-    if image.pixels.min() < image.pixels.max():
-        return image
-    flat = f"No contrast: every pixel has the grey value {image.pixels[0, 0]} (of 0 to 255)."
-    return replace(image, warnings=(*image.warnings, flat))
+    doubts = tuple(grey_doubts(image.pixels))
+    return replace(image, warnings=(*image.warnings, *doubts)) if doubts else image
+
+
+def _picture(data: bytes, name: str) -> LoadedImage:
+    decoded, notes = decode_picture(data)
+    pixels = to_grey(decoded)
+    notes = (*notes, *colour_doubts(decoded))
+    return LoadedImage(name, pixels, (pixels.shape[0], pixels.shape[1]), warnings=notes)
 
 
 def read_grey(path: Path) -> GreyImage:
     """Read the pixels of an image file as grey uint8 (H, W).
 
     Colour becomes luminance (equal channels keep their value) and alpha is ignored. 16-bit values
-    are scaled from the smallest depth of 8, 10, 12, 14 or 16 bits that holds the image's maximum.
+    are stretched over the image's own range, like those of a DICOM image without a window.
     For DICOM see `datasets/dicom/grayscale.py`.
 
     Raises:
@@ -159,16 +163,6 @@ def read_bytes(path: Path) -> bytes:
         raise UnreadableImageError(path, error.strerror or str(error)) from error
 
 
-def _decode_picture(data: bytes) -> npt.NDArray[np.generic]:
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ValueError(f"OpenCV cannot decode it ({error.err})") from error
-    if pixels is None or pixels.size == 0:
-        raise ValueError("damaged, or not an image that OpenCV can decode")
-    return np.asarray(pixels)
-
-
 def to_grey(pixels: npt.NDArray[np.generic]) -> GreyImage:
     """Convert decoded uint8 or uint16 pixels (H, W), or (H, W, C) in BGR(A), to grey uint8."""
     if pixels.dtype not in (np.uint8, np.uint16):
@@ -181,7 +175,8 @@ def to_grey(pixels: npt.NDArray[np.generic]) -> GreyImage:
         raise ValueError(f"pixels have shape {pixels.shape}, expected 1, 3 or 4 channels")
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels, dtype=np.uint8)
-    maximum = int(np.asarray(pixels, dtype=np.int64).max())
-    bits = next(bits for bits in BIT_DEPTHS if maximum < 2**bits)
-    scaled = np.rint(np.asarray(pixels, dtype=np.float64) * (255.0 / (2**bits - 1)))
-    return np.asarray(scaled, dtype=np.uint8)
+    counts = np.bincount(pixels.ravel(), minlength=2**16)
+    values = np.arange(2**16, dtype=np.float64)
+    low, high = stretch_range(values, counts)
+    table = np.rint(255.0 * np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0))
+    return np.asarray(table.astype(np.uint8)[pixels], dtype=np.uint8)

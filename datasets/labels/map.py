@@ -40,7 +40,7 @@ class LabelMap:
     def __post_init__(self) -> None:
         by_key: dict[str, str | None] = {}
         for name, disease in self.disease_of.items():
-            if by_key.setdefault(_key(name), disease) != disease:
+            if by_key.setdefault(name_key(name), disease) != disease:
                 raise ValueError(f"{self.source}: {name!r} is listed twice with other diseases")
         object.__setattr__(self, "_by_key", by_key)
 
@@ -54,13 +54,17 @@ class LabelMap:
         """Diseases in the order of the map, each once."""
         return tuple(dict.fromkeys(d for d in self.disease_of.values() if d is not None))
 
+    def lists(self, name: str) -> bool:
+        """Whether the map has a line for a name."""
+        return name_key(name) in self._by_key
+
     def disease(self, name: str, where: str = "") -> str | None:
         """The disease that a name becomes; None if it is left out.
 
         Raises:
             ValueError: for a name that the map does not list; `where` says where it was found.
         """
-        key = _key(name)
+        key = name_key(name)
         if key not in self._by_key and not self.others_left_out:
             listed = ", ".join(self.disease_of) or "nothing"
             raise ValueError(
@@ -99,5 +103,6 @@ def read_label_map(path: Path) -> LabelMap:
     return LabelMap(names, others_left_out, str(path))
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """A name without what does not count in it: case, spaces, hyphens and underscores."""
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()

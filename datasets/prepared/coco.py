@@ -1,7 +1,7 @@
 """Convert radiographs to a COCO ground truth, without loss.
 
-Boxes become `bbox` xywh with the finding's polygons, or a rectangle. Positive labels without a
-box, for which a prediction is neither right nor wrong, go into the image's
+Boxes become `bbox` xywh with the finding's polygons, or a rectangle. Diseases labelled present or
+unknown without a box, for which a prediction is neither right nor wrong, go into the image's
 `not_exhaustive_category_ids` (LVIS's key). COCO tools ignore it and the extra image keys
 `patient_id` (if known), `view`, `sex`, `age_years`, `labels` (all positive diseases, boxed or not)
 and `fold`.
@@ -9,13 +9,16 @@ and `fold`.
 
 from __future__ import annotations
 
-import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from cxrloc.datasets.files.coco.images import SizeOf
+from cxrloc.datasets.files.coco.read import NOTES, read_coco
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.labels.map import LabelMap
 from cxrloc.datasets.radiograph import Box, Radiograph
 
 
@@ -52,78 +55,23 @@ def select_images(coco: Mapping[str, Any], file_names: Set[str]) -> dict[str, An
     return {**coco, "images": images, "annotations": annotations}
 
 
-def load_coco(path: Path) -> dict[str, Any]:
-    """Read and check a COCO ground-truth file.
+def load_coco(
+    path: Path, labels: LabelMap | None = None, size_of: SizeOf | None = None
+) -> dict[str, Any]:
+    """Read a COCO ground truth, ours or any tool's, as ours (`datasets.files.coco.read`).
+
+    What was changed or is doubtful is a UserWarning each, and in `coco["info"]["reading_notes"]`.
 
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: if it is not JSON, lacks a section, or has inconsistent ids, names or boxes.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no COCO ground truth {path}; cxrloc prepare writes ground_truth.json"
-        )
-    try:
-        coco = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(coco, dict):
-        raise ValueError(
-            f"{path} holds a JSON {type(coco).__name__}, expected an object with images, "
-            "annotations and categories (is it a results file?)"
-        )
-    check_coco(coco, str(path))
-    return coco
-
-
-def check_coco(coco: Mapping[str, Any], where: str = "COCO ground truth") -> None:
-    """Raise ValueError unless ids are unique, references resolve, and boxes are valid."""
-    for part in ("images", "annotations", "categories"):
-        if not isinstance(coco.get(part), list):
-            raise ValueError(
-                f"{where}: missing list {part!r}; expected images, annotations, categories"
-            )
-    images = _unique(coco["images"], "id", f"{where}, images")
-    _unique(coco["images"], "file_name", f"{where}, images")
-    categories = _unique(coco["categories"], "id", f"{where}, categories")
-    _unique(coco["categories"], "name", f"{where}, categories")
-    _unique(coco["annotations"], "id", f"{where}, annotations")
-    for image in coco["images"]:
-        if not all(
-            isinstance(image.get(key), int) and image[key] > 0 for key in ("width", "height")
-        ):
-            raise ValueError(
-                f"{where}: image {image['id']} has no positive integer width and height"
-            )
-    for annotation in coco["annotations"]:
-        _check_annotation(annotation, images, categories, where)
-
-
-def _check_annotation(
-    annotation: Mapping[str, Any], images: set[Any], categories: set[Any], where: str
-) -> None:
-    here = f"{where}: annotation {annotation['id']}"
-    for key, ids in (("image_id", images), ("category_id", categories)):
-        if annotation.get(key) not in ids:
-            raise ValueError(
-                f"{here} has {key} {annotation.get(key)!r}, which the file does not list"
-            )
-    bbox = annotation.get("bbox")
-    good = isinstance(bbox, list) and len(bbox) == 4
-    good = good and all(isinstance(v, int | float) and math.isfinite(v) for v in bbox or ())
-    if not good or bbox is None or bbox[2] <= 0 or bbox[3] <= 0:
-        raise ValueError(f"{here} has bbox {bbox!r}, expected [x, y, w, h] with w > 0 and h > 0")
-
-
-def _unique(rows: Sequence[Mapping[str, Any]], key: str, where: str) -> set[Any]:
-    seen: set[Any] = set()
-    for row in rows:
-        if not isinstance(row, Mapping) or key not in row:
-            raise ValueError(f"{where}: an entry lacks {key!r}: {row!r}")
-        if row[key] in seen:
-            raise ValueError(f"{where}: {key} {row[key]!r} occurs twice")
-        seen.add(row[key])
-    return seen
+    foreign = read_coco(path, labels, size_of)
+    if not foreign.notes:
+        return foreign.coco
+    for note in foreign.notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
+    return {**foreign.coco, "info": {**foreign.coco.get("info", {}), NOTES: list(foreign.notes)}}
 
 
 def _image(
@@ -132,7 +80,9 @@ def _image(
     category: Mapping[str, int],
     folds: Mapping[str, int] | None,
 ) -> dict[str, Any]:
-    unboxed = [d for d in radiograph.positives if d in category and d not in radiograph.boxed]
+    unboxed = [
+        d for d in category if d not in radiograph.boxed and radiograph.labels.get(d, 0) != 0
+    ]
     age = radiograph.age_years
     entry = {
         "id": number,

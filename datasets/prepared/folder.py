@@ -4,6 +4,7 @@ index.json                   one value per image of the data set in every column
                              there is no file
 ground_truth.json            COCO ground truth of the images that are on disk
 ground_truth_fold{k}.json    the same, images of one fold alone, ids unchanged
+ground_truth_test.json       the same, images of the data set's official test part, if it has one
 folds.csv                    image_id, patient_id, fold, of the images on disk
 summary.txt                  present and missing images, and why they are missing
 manifest.json                sources and their hashes, settings, versions
@@ -46,6 +47,11 @@ class PreparedFolder:
     def ground_truth_of(self, fold: int | str) -> Path:
         """The ground truth of one fold, or with `*` the pattern for all folds."""
         return self.path / f"ground_truth_fold{fold}.json"
+
+    @property
+    def ground_truth_of_test(self) -> Path:
+        """The ground truth of the official test part."""
+        return self.path / "ground_truth_test.json"
 
     @property
     def folds(self) -> Path:
@@ -126,6 +132,10 @@ def write_prepared(
     for fold in range(k):
         of_fold = {r.image_id for r in on_disk if folds[r.image_id] == fold}
         write_json(files.ground_truth_of(fold), select_images(coco, of_fold))
+    official_test = {r.image_id for r in on_disk if official.get(r.image_id) == "test"}
+    files.ground_truth_of_test.unlink(missing_ok=True)
+    if official_test:
+        write_json(files.ground_truth_of_test, select_images(coco, official_test))
     rows = [(r.image_id, r.patient_id, folds[r.image_id]) for r in on_disk]
     write_text(files.folds, _folds_text(rows))
     write_text(files.summary, summary)

@@ -27,6 +27,18 @@ def counts(radiographs: Sequence[Radiograph]) -> dict[str, int]:
     }
 
 
+def patients_note(radiographs: Sequence[Radiograph]) -> tuple[str, ...]:
+    """One sentence without its full stop if the patients of some images are not known."""
+    unknown = sum(not r.patient_known for r in radiographs)
+    if not unknown:
+        return ()
+    return (
+        f"The patient of {unknown:,} of {len(radiographs):,} images is not known: each counts as a "
+        "patient of its own, so figures are too good and intervals too narrow if patients have "
+        "several images",
+    )
+
+
 def unboxed_positives(
     radiographs: Sequence[Radiograph], diseases: Sequence[str]
 ) -> UnboxedPositives:
@@ -49,22 +61,26 @@ def summary_text(
     official: Mapping[str, str],
     warnings: ReaderWarnings,
     images_checked: bool,
+    folds: int = 1,
 ) -> str:
     """Write the whole table as text.
 
     Args:
         radiographs: the whole data set; `path` is None for images without a file.
         unreadable: image id -> reason, for images with an unusable file.
+        folds: number of folds into which the images are split.
     """
     present = [r for r in radiographs if r.path is not None and r.image_id not in unreadable]
     boxed_diseases = boxed_diseases if any(r.boxes for r in radiographs) else ()
     unboxed = [unboxed_positives(images, boxed_diseases) for images in (radiographs, present)]
     lines = [f"{RESEARCH_USE}.", "", *_overview(radiographs, present, official), ""]
+    lines += [line for note in patients_note(present) for line in (f"{note}.", "")]
     lines += _by_body_part(present)
     lines += _missing(radiographs, unreadable, images_checked)
     lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases, unboxed), ""]
     if boxed_diseases:
         lines += _unboxed(unboxed)
+    lines += _rare(present, diseases, folds)
     lines += _undecided(present, diseases)
     lines += ["", "Warnings and notes:" if warnings else "No warnings.", *warnings.lines()]
     return "\n".join(lines) + "\n"
@@ -146,6 +162,19 @@ def _unboxed(unboxed: Sequence[UnboxedPositives]) -> list[str]:
         f"* {labels[0]:,} positive labels on {image_counts[0]:,} boxed images have no box "
         f"({labels[1]:,} on {image_counts[1]:,} on disk):",
         "  predictions there are ignored: they are neither right nor wrong.",
+    ]
+
+
+def _rare(present: Sequence[Radiograph], diseases: Sequence[str], folds: int) -> list[str]:
+    """Diseases that some fold must be without."""
+    patients = {d: len({r.patient_id for r in present if r.labels.get(d) == 1}) for d in diseases}
+    rare = [f"{disease} ({count})" for disease, count in patients.items() if 0 < count < folds]
+    if not rare:
+        return []
+    return [
+        "",
+        f"Fewer patients than the {folds} folds: {', '.join(rare)}. Some folds cannot score them,",
+        "and some models have never seen them: take fewer --folds, or merge them by --labels.",
     ]
 
 

@@ -1,23 +1,26 @@
 """Read and write lists of the images that a model was trained on, or is scored on.
 
-A training writes `training_images.csv` (image_id, patient_id, part) next to its bundle. Images of
-two lists are compared by name: `images/00000001_000.jpg` is a copy of `00000001_000.png`. The lists
-published by NIH, MURA and CheXpert are read unchanged; there the patient is part of the name.
+A training writes `training_images.csv` (image_id, patient_id, part) next to its bundle. The lists
+published by NIH, MURA, CheXpert, RSNA and ChestX-Det are read unchanged, with their patients. How
+names and patients of two lists are compared: `names.py` here.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cxrloc.datasets.files.atomic import write_text
-from cxrloc.datasets.images.read import IMAGE_SUFFIXES
+from cxrloc.datasets.files.keys import check_nih_patient, nih_image, patient_key
 from cxrloc.datasets.prepared.coco import load_coco
+from cxrloc.datasets.provenance.names import Person, is_uuid, patients_by_name, persons
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.layouts import published_name
 
@@ -27,9 +30,10 @@ LISTING_HINT = (
     f"{TRAINING_IMAGES}"
 )
 _COLUMNS = ("image_id", "patient_id", "part")
-_IMAGE_COLUMNS = ("image_id", "Image Index", "image_index", "Path")
-_PATIENT_COLUMNS = ("patient_id", "Patient ID")
-_NIH_NAME = re.compile(r"(\d{8})_\d{3}")
+# columns in lower-case letters and digits
+_IMAGE_COLUMNS = ("imageid", "imageindex", "path", "filename")
+_PATIENT_COLUMN = "patientid"  # RSNA's tables have no other column: there it names images
+_BOX_COLUMNS = ("x", "xmin", "x1", "bboxx")
 _UNLISTED = "# the images behind the first weights are not listed here: "
 
 
@@ -56,94 +60,75 @@ class ImageList:
         """Whether any image has an unknown patient."""
         return not all(self.patient_of.values())
 
+    def shows(self, image: str, images: Collection[str], patients: Collection[str]) -> bool:
+        """Whether an image of this list is among `images`, or shows one of `patients` (keys)."""
+        return image in images or any(p.patient in patients for p in self._persons[image])
+
+    @cached_property
+    def _persons(self) -> dict[str, tuple[Person, ...]]:
+        return persons(self.patient_of)
+
 
 def image_list(rows: Iterable[tuple[str, str, str]], where: str = "image list") -> ImageList:
     """Build a list from rows of image, patient and part (both may be empty); images may repeat.
 
-    If no row has a patient, patients are taken from the names (`patients_by_name`).
+    A patient that no row tells is read from the image's name (`patients_by_name`).
 
     Raises:
-        ValueError: for a row without an image, an image with two patients, or no row at all.
+        ValueError: for a row without an image, an image with two patients, an NIH image with a
+            number that is not in its name, or no row at all.
     """
     patient_of: dict[str, str] = {}
     parts: dict[str, dict[str, None]] = {}
-    for image, patient, part in rows:
+    first: dict[str, tuple[str, str]] = {}  # image, in whatever form -> its patient and name
+    for number, (image, patient, part) in enumerate(rows, start=1):
         if not image:
-            raise ValueError(f"{where}: a row lacks an image name")
-        if patient_of.setdefault(image, patient) != patient:
-            raise ValueError(
-                f"{where}: image {image} has patients {patient_of[image]!r} and {patient!r}; "
-                "correct one of the rows"
-            )
+            raise ValueError(f"{where}, row {number}: the row lacks an image name")
+        patient_of.setdefault(image, "")
+        if patient_key(patient):
+            _check_patient(image, patient, first, f"{where}, row {number}")
+            patient_of[image] = patient
         if part:
             parts.setdefault(part, {})[image] = None
     if not patient_of:
         raise ValueError(f"{where} lists no images")
-    if not any(patient_of.values()):
-        patient_of = patients_by_name(tuple(patient_of))
-    return ImageList(patient_of, {part: tuple(images) for part, images in parts.items()})
+    by_name = patients_by_name([image for image, patient in patient_of.items() if not patient])
+    return ImageList(patient_of | by_name, {part: tuple(images) for part, images in parts.items()})
 
 
-def patients_by_name(images: Sequence[str]) -> dict[str, str]:
-    """Return image -> patient, read from the name; empty if the name does not contain it.
+def _check_patient(image: str, patient: str, first: dict[str, tuple[str, str]], where: str) -> None:
+    check_nih_patient(image, patient, where)
+    other, name = first.setdefault(nih_image(image) or image, (patient, image))
+    if patient_key(other) != patient_key(patient):
+        names = image if image == name else f"{image}, which is {name},"
+        patients = f"{other!r} and {patient!r}"
+        raise ValueError(f"{where}: image {names} has patients {patients}; correct one of the rows")
 
-    Names in MURA's and CheXpert's layouts have a folder `patient00011`. NIH's start with the
-    patient's number (8 digits _ 3 digits). That counts only if all other names in the list follow
-    NIH, since such digits may mean anything elsewhere.
+
+def patients_of_images(
+    images: Iterable[Mapping[str, Any]], where: str = "the ground truth"
+) -> dict[str, str]:
+    """Name of each COCO image -> the key of its patient; empty if nothing tells it.
+
+    Raises:
+        ValueError: for an NIH image with another patient than its name says.
     """
-    published = {image: published_name(image) for image in images}
-    others = [image for image, parsed in published.items() if parsed is None]
-    matches = {image: _NIH_NAME.fullmatch(image_stem(image)) for image in others}
-    if not all(matches.values()):
-        matches = {}
-    nih = {image: match[1] for image, match in matches.items() if match is not None}
-    return {i: parsed.patient if parsed else nih.get(i, "") for i, parsed in published.items()}
+    rows = ((str(i["file_name"]), patient_key(i.get("patient_id")), "") for i in images)
+    people = persons(image_list(rows, where).patient_of)
+    return {name: people[name][0].patient if people[name] else "" for name in people}
 
 
-def image_stem(name: str) -> str:
-    """`00000001_000` for `images/00000001_000.png`; other dots stay in the name."""
-    return _without_ending(name.rpartition("/")[2])
+def listed(radiographs: Iterable[Radiograph]) -> ImageList:
+    """The list of some radiographs; patients that the data set does not tell are unknown.
 
-
-def common_key(*lists: Collection[str]) -> Callable[[str], str]:
-    """Return the key to compare these lists' names by; copies may be moved or re-encoded.
-
-    Names in MURA's and CheXpert's layouts are compared from the body part or patient on, because
-    published lists start with the release and ours do not. `_key_of_others` handles other names.
+    Raises:
+        ValueError: if there is none.
     """
-    others = _key_of_others([[n for n in names if not published_name(n)] for names in lists])
-
-    def key(name: str) -> str:
-        parsed = published_name(name)
-        return _without_ending(parsed.name) if parsed else others(name)
-
-    return key
+    return image_list(((r.image_id, _patient_of(r), "") for r in radiographs), "images")
 
 
-def _key_of_others(lists: Sequence[Collection[str]]) -> Callable[[str], str]:
-    """Compare by stem, if stems are unique in every list.
-
-    If a list has the same stem in several folders (`p1/view1.jpg`), the folders belong to the name:
-    compare as many trailing folders as every name has, or all if those are still ambiguous.
-    """
-    if all(_tells_apart(image_stem, names) for names in lists):
-        return image_stem
-    parts = 1 + min(name.count("/") for names in lists for name in names)
-
-    def last_parts(name: str) -> str:
-        return "/".join(_without_ending(name).split("/")[-parts:])
-
-    alike = all(_tells_apart(last_parts, names) for names in lists)
-    return last_parts if alike else _without_ending
-
-
-def _tells_apart(key: Callable[[str], str], names: Collection[str]) -> bool:
-    return len({key(name) for name in names}) == len(set(names))
-
-
-def _without_ending(name: str) -> str:
-    stem, dot, ending = name.rpartition(".")
-    return stem if stem and f"{dot}{ending.lower()}" in IMAGE_SUFFIXES else name
+def _patient_of(radiograph: Radiograph) -> str:
+    return radiograph.patient_id if radiograph.patient_known else ""
 
 
 def write_training_images(
@@ -162,7 +147,7 @@ def write_training_images(
     Raises:
         ValueError: for an unreadable inherited list.
     """
-    rows = [(r.image_id, r.patient_id, part) for part, images in parts.items() for r in images]
+    rows = [(r.image_id, _patient_of(r), part) for part, images in parts.items() for r in images]
     handle = io.StringIO()
     for part, weights in (inherited or {}).items():
         path = weights.parent / TRAINING_IMAGES
@@ -193,49 +178,71 @@ def read_training_images(path: Path) -> ImageList:
 
 
 def read_csv(path: Path) -> ImageList:
-    """Read the images in a CSV file with a column `image_id`, `Image Index` or `Path`.
+    """Read the images in a CSV file with a column `image_id`, `Image Index`, `file_name` or `Path`.
 
     The patient comes from `patient_id` or `Patient ID` and the part from `part`, if those columns
     exist; an image may have several rows. That covers label files, box lists, gate tables, training
-    lists, and MURA's lists without a header, whose first column is a path. In MURA's list of
-    studies the studies stand in for images: it can share patients with image lists, but no images.
+    lists, RSNA's tables (whose `patientId` names the image), and MURA's lists without a header,
+    whose first column is a path. In MURA's list of studies the studies stand in for images: it can
+    share patients with image lists, but no images.
 
     Raises:
         ValueError: if no column contains images.
     """
+    unlisted, rows = _csv_rows(path)
+    images = image_list(((row.image, row.patient, row.part) for row in rows), str(path))
+    return ImageList(images.patient_of, images.parts, unlisted)
+
+
+class _Row(NamedTuple):
+    image: str
+    patient: str
+    part: str
+    boxed: bool
+
+
+def _csv_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
+    """Weights whose images are not listed, and the rows."""
     lines = _text(path).splitlines()
     unlisted = tuple(line[len(_UNLISTED) :] for line in lines if line.startswith(_UNLISTED))
     reader = _table([line for line in lines if not line.startswith("#")])
     header = list(reader.fieldnames or ())
-    image = next((name for name in _IMAGE_COLUMNS if name in header), None)
-    if image is None:
+    column = {re.sub("[^a-z0-9]", "", name.lower()): name for name in reversed(header)}
+    cells = [{name: (row.get(name) or "").strip() for name in header} for row in reader]
+    image, patient = next(filter(column.get, _IMAGE_COLUMNS), ""), _PATIENT_COLUMN
+    if not image and patient in column and all(is_uuid(row[column[patient]]) for row in cells):
+        image, patient = patient, ""
+    if not image:
         raise ValueError(
-            f"{path} has no column image_id, Image Index or Path; its header is {header}"
+            f"{path} has no column image_id, Image Index, file_name or Path; its header is {header}"
         )
-    patient = next((name for name in _PATIENT_COLUMNS if name in header), "")
-    rows = (
-        tuple((row.get(name) or "").strip() for name in (image, patient, "part")) for row in reader
-    )
-    images = image_list(((i, p, part) for i, p, part in rows), str(path))
-    return ImageList(images.patient_of, images.parts, unlisted)
+    box = next((column[name] for name in _BOX_COLUMNS if name in column), "")
+    names = column[image], column.get(patient, ""), column.get("part", "")
+    return unlisted, [
+        _Row(*(row.get(name, "") for name in names), not box or row[box].lower() not in ("", "nan"))
+        for row in cells
+    ]
 
 
 def _table(lines: Sequence[str]) -> csv.DictReader[str]:
     """The rows below the header; a first row that starts with a published path is no header."""
     first = next(filter(None, csv.reader(lines)), [""])
-    return csv.DictReader(lines, _COLUMNS[:1] if published_name(first[0].strip()) else None)
+    return csv.DictReader(lines, ("Path",) if published_name(first[0].strip()) else None)
 
 
 def read_text_list(path: Path) -> ImageList:
     """Read a text file with one image name per line, such as NIH's official lists."""
-    return image_list(((name, "", "") for name in _text(path).split()), str(path))
+    names = filter(None, map(str.strip, _text(path).splitlines()))
+    return image_list(((name, "", "") for name in names), str(path))
 
 
 def read_ground_truth(path: Path) -> ImageList:
-    """All images of a COCO ground truth; without `patient_id` the patient is unknown."""
-    coco = load_coco(path)
-    rows = ((str(i["file_name"]), _patient(i), "") for i in coco["images"])
-    return image_list(rows, str(path))
+    """All images of a COCO ground truth, or of ChestX-Det's own file.
+
+    Patients that the file does not tell are read from the names, if these tell them.
+    """
+    images, _ = _annotated(path)
+    return image_list(((str(i["file_name"]), _patient(i), "") for i in images), str(path))
 
 
 def read_boxed_images(path: Path) -> tuple[str, ...]:
@@ -245,10 +252,26 @@ def read_boxed_images(path: Path) -> tuple[str, ...]:
         FileNotFoundError, ValueError: for a missing file or one of another kind.
     """
     if path.suffix.lower() == ".csv":
-        return tuple(read_csv(path).patient_of)
+        return tuple(dict.fromkeys(row.image for row in _csv_rows(path)[1] if row.boxed))
+    images, boxed = _annotated(path)
+    return tuple(str(i["file_name"]) for i, is_boxed in zip(images, boxed, strict=True) if is_boxed)
+
+
+def _annotated(path: Path) -> tuple[Sequence[Mapping[str, Any]], list[bool]]:
+    """Images of a JSON file, and whether each has a box: COCO's layout or ChestX-Det's list."""
+    try:
+        content = json.loads(_text(path))
+    except ValueError:
+        content = None  # load_coco says what is wrong
+    if isinstance(content, list) and content and all(map(_is_of_chestx_det, content)):
+        return content, [bool(image["boxes"]) for image in content]
     coco = load_coco(path)
-    boxed = {annotation["image_id"] for annotation in coco["annotations"]}
-    return tuple(str(image["file_name"]) for image in coco["images"] if image["id"] in boxed)
+    with_box = {annotation["image_id"] for annotation in coco["annotations"]}
+    return coco["images"], [image["id"] in with_box for image in coco["images"]]
+
+
+def _is_of_chestx_det(entry: Any) -> bool:
+    return isinstance(entry, dict) and {"file_name", "syms", "boxes"} <= entry.keys()
 
 
 def _patient(image: Mapping[str, Any]) -> str:

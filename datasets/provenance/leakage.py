@@ -3,8 +3,9 @@
     audit(read_image_list(Path("train_val_list.txt")), read_image_list(Path("test_list.txt")))
 
 Images that chose the weights or the thresholds (`validation`) count as seen. Images are identified
-by name only. So an audit cannot detect a copy under another name, nor tell apart data sets with
-equal numbering, except MURA and CheXpert, whose paths differ.
+by name only (`names.py` here): those of RSNA and ChestX-Det are the NIH images that they were made
+from. A copy under another name is not detected. Where patients are unknown, nothing found is not
+clean.
 """
 
 from __future__ import annotations
@@ -14,23 +15,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxrloc.datasets.prepared.folder import PreparedFolder
 from cxrloc.datasets.provenance.image_lists import (
     TRAINING_IMAGES,
     ImageList,
-    common_key,
     image_list,
     read_csv,
     read_ground_truth,
     read_text_list,
     read_training_images,
 )
+from cxrloc.datasets.provenance.names import People, common_key, names_of_others
 from cxrloc.datasets.provenance.sidecar import (
     SIDECAR_ENDING,
     Provenance,
     read_provenance,
     read_sidecar,
 )
-from cxrloc.datasets.readers.layouts import DATASETS, published_name
+
+CLEAN, LEAKED, NOT_KNOWN = "clean", "leaked", "not known"
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,15 @@ class LeakageAudit:
     Attributes:
         training_images, evaluated_images: lengths of the two lists.
         shared_images: evaluated images used in training, by their names in the evaluation.
-        shared_patients: patients of evaluated images who also have an image in the training.
+        shared_patients: patients of evaluated images who also have one in the training, as keys.
         boxed_in_training: boxed images used in training.
         patients_unknown: whether any image has an unknown patient; such images were compared by
             name only.
         by_part: part of the training -> its number of images and of each kind of leak.
         unlisted: initial weights of the training whose images are unknown.
+        ambiguous_patients: evaluated patients whose number the training has too, where the images'
+            names do not tell that both lists are of one data set.
+        evaluated_as_nih: evaluated images under another data set's name, read as NIH's.
     """
 
     training_images: int
@@ -56,14 +62,36 @@ class LeakageAudit:
     patients_unknown: bool
     by_part: Mapping[str, Mapping[str, int]]
     unlisted: tuple[str, ...] = ()
+    ambiguous_patients: tuple[str, ...] = field(repr=False, default=())
+    evaluated_as_nih: tuple[str, ...] = field(repr=False, default=())
 
     @property
     def leaked(self) -> bool:
         return bool(self.shared_images or self.shared_patients or self.boxed_in_training)
 
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What could not be compared, as phrases; empty if all could."""
+        gaps = [f"training images of {weights} unknown" for weights in self.unlisted]
+        if self.patients_unknown:
+            gaps.append("patients of some images unknown")
+        if self.ambiguous_patients:
+            gaps.append(
+                f"{len(self.ambiguous_patients)} patient numbers occur in both lists, and the "
+                "images' names do not tell whether they are of one data set"
+            )
+        return tuple(gaps)
+
+    @property
+    def status(self) -> str:
+        """`LEAKED`, `NOT_KNOWN` or `CLEAN`."""
+        if self.leaked:
+            return LEAKED
+        return NOT_KNOWN if self.unknown else CLEAN
+
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready values, `leaked` first."""
-        return {"leaked": self.leaked, **vars(self)}
+        """JSON-ready values, `leaked` and `status` first."""
+        return {"leaked": self.leaked, "status": self.status, **vars(self)}
 
 
 def audit(
@@ -75,21 +103,15 @@ def audit(
         boxed_images: images whose boxes are scored; none may be in the training.
     """
     key = common_key(training.patient_of, evaluated.patient_of, boxed_images)
-    boxed = {key(image): image for image in boxed_images}
-    images = {key(image): image for image in evaluated.patient_of}
-    patients = {
-        _person(i, patient): patient for i, patient in evaluated.patient_of.items() if patient
-    }
+    key_of = {image: key(image) for image in (*evaluated.patient_of, *boxed_images)}
+    people = People(training.patient_of, evaluated.patient_of)
 
     def shared(names: Collection[str]) -> dict[str, tuple[str, ...]]:
         keys = {key(name) for name in names}
-        people = {
-            person for n in names for person in _same_people(*_person(n, training.patient_of[n]))
-        }
         return {
-            "shared_images": tuple(image for k, image in images.items() if k in keys),
-            "shared_patients": tuple(p for person, p in patients.items() if person in people),
-            "boxed_in_training": tuple(image for k, image in boxed.items() if k in keys),
+            "shared_images": tuple(i for i in evaluated.patient_of if key_of[i] in keys),
+            "shared_patients": people.shared(names),
+            "boxed_in_training": tuple(i for i in boxed_images if key_of[i] in keys),
         }
 
     by_part = {
@@ -104,6 +126,8 @@ def audit(
         patients_unknown=training.patients_unknown or evaluated.patients_unknown,
         by_part=by_part,
         unlisted=training.unlisted,
+        ambiguous_patients=people.ambiguous(training.patient_of),
+        evaluated_as_nih=names_of_others(evaluated.patient_of),
     )
 
 
@@ -135,10 +159,10 @@ def provenance_of(path: Path) -> Provenance | None:
 def read_image_list(path: Path) -> ImageList:
     """Read the images from any file that lists images.
 
-    A .txt with one name per line; a .csv with a column of images (label file, gate table) or of
-    paths (CheXpert's label files, MURA's lists without a header); a COCO ground truth; a results
-    file with its sidecar, or the sidecar itself (the images predicted); a .safetensors bundle or
-    its folder (the images it was trained on).
+    A .txt with one name per line; a .csv with a column of images (label file, gate table, RSNA's
+    tables) or of paths (CheXpert's label files, MURA's lists without a header); a COCO ground truth
+    or ChestX-Det's JSON; a prepared folder; a results file with its sidecar, or the sidecar itself
+    (the images predicted); a .safetensors bundle or its folder (the images it was trained on).
 
     Raises:
         FileNotFoundError, ValueError: for a missing file or one of another kind.
@@ -165,6 +189,9 @@ def _looked_at(provenance: Provenance) -> ImageList:
 
 
 def _of_folder(folder: Path) -> ImageList:
+    prepared = PreparedFolder(folder)
+    if prepared.ground_truth.is_file():
+        return read_ground_truth(prepared.ground_truth)
     folds = sorted(path.name for path in folder.glob("fold*") if path.is_dir())
     if folds and not (folder / TRAINING_IMAGES).is_file():
         raise ValueError(
@@ -180,18 +207,3 @@ _READERS: dict[str, Callable[[Path], ImageList]] = {
     ".json": read_ground_truth,
     ".safetensors": lambda path: read_training_images(path.parent / TRAINING_IMAGES),
 }
-
-
-def _person(image: str, patient: str) -> tuple[str, str]:
-    """Data set (empty if the image's name does not contain it) and patient within it.
-
-    Patients are numbered 00000013 in NIH's names and 13 in its tables.
-    """
-    parsed = published_name(image)
-    number = (patient.lstrip("0") or "0") if patient.isdigit() else patient
-    return parsed.dataset if parsed else "", number
-
-
-def _same_people(dataset: str, patient: str) -> set[tuple[str, str]]:
-    """All possible identities: an image whose name has no data set may belong to any."""
-    return {("", patient)} | {(dataset or name, patient) for name in DATASETS}

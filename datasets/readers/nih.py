@@ -8,14 +8,15 @@
 Wang et al., "ChestX-ray8", CVPR 2017. Faults in the files are of these kinds:
 
 Error: an unknown label or disease; contradictory rows for one image; an image in both lists; a box
-    without a positive size, or wholly outside the frame.
+    without a positive size, or wholly outside the frame; a patient number that contradicts an NIH
+    image's name (00000013_004.png is of patient 13, as in all of NIH's own rows).
 Warning, counted (an error with `strict=True`):
     equal duplicate rows or boxes (one is kept); different boxes for one image and disease (all are
     kept); a box partly outside the frame (clipped); a box or list entry for an image without a
     label row (left out); a box for a disease missing from the label row (kept, the label stays);
     both label files present (v2020 is read; `label_file` chooses); no box list; no official lists;
-    an image in no list or in two folders; a patient number that differs from the image's name (the
-    column counts); an unreadable age.
+    an image in no list or in two folders; a patient that differs from the beginning of a name that
+    is not NIH's (the column counts); an unreadable age.
 Note, counted (never an error, since NIH's own files contain them): an age over 120 years (unknown);
     a label under another name such as `Infiltrate` (read as the canonical one).
 """
@@ -30,6 +31,7 @@ from typing import Any
 
 import pandas as pd
 
+from cxrloc.datasets.files.keys import check_nih_patient, patient_key
 from cxrloc.datasets.labels.names import NIH_DISEASES, NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.readers.csv_text import first_row, named_file
@@ -69,7 +71,8 @@ def _index(root: Path, labels_path: Path, warnings: ReaderWarnings) -> DatasetIn
     ids: list[str] = table["imageindex"].tolist()
     boxes = _boxes(root / BOX_FILE, dict(zip(ids, table["findinglabels"], strict=True)), warnings)
     official = _official(root, ids, warnings)
-    radiographs = _radiographs(table, boxes, find_images(root, ids, warnings), warnings)
+    paths = find_images(root, ids, warnings)
+    radiographs = _radiographs(table, labels_path, boxes, paths, warnings)
     optional = [root / BOX_FILE, *(root / name for name in OFFICIAL_LISTS)]
     sources = (labels_path, *(path for path in optional if path.is_file()))
     return DatasetIndex(radiographs, official, warnings, sources)
@@ -203,6 +206,7 @@ def _official(root: Path, ids: list[str], warnings: ReaderWarnings) -> dict[str,
 
 def _radiographs(
     table: pd.DataFrame,
+    source: Path,
     boxes: Mapping[str, tuple[Box, ...]],
     paths: list[Path | None],
     warnings: ReaderWarnings,
@@ -214,7 +218,7 @@ def _radiographs(
     labels = {text: _labels_of(text, f"image {image}") for text, image in first.items()}
     parts = table["findinglabels"].str.split("|").explode().value_counts(sort=False)
     _note_aliases(parts.to_dict(), warnings)
-    patients = _patients(table, ids, warnings)
+    patients = _patients(table, ids, source, warnings)
     empty = [""] * len(ids)
     views = table["viewposition"].tolist() if "viewposition" in table else empty
     sexes = table["patientgender"].tolist() if "patientgender" in table else empty
@@ -226,18 +230,19 @@ def _radiographs(
     ]
 
 
-def _patients(table: pd.DataFrame, ids: list[str], warnings: ReaderWarnings) -> list[str]:
+def _patients(
+    table: pd.DataFrame, ids: list[str], source: Path, warnings: ReaderWarnings
+) -> list[str]:
     """Patient numbers without leading zeros: from the column, or from the name before the `_`."""
-    numbers = [image.partition("_")[0].lstrip("0") or "0" for image in ids]
+    numbers = [patient_key(image.partition("_")[0]) for image in ids]
     if "patientid" not in table:
         return numbers
     written: list[str] = table["patientid"].tolist()
-    blank = [i for i, text in zip(ids, written, strict=True) if not text.strip()]
+    for row, image, text in zip(table.index, ids, written, strict=True):
+        check_nih_patient(image, text, f"{source}, data row {row + 1}")
+    blank = [i for i, text in zip(ids, written, strict=True) if not patient_key(text)]
     warnings.warn("no patient number; read from the image's name", blank)
-    given = [
-        (text.lstrip("0") or "0") if text.strip() else name
-        for text, name in zip(written, numbers, strict=True)
-    ]
+    given = [patient_key(text) or name for text, name in zip(written, numbers, strict=True)]
     unlike = [i for i, a, b in zip(ids, given, numbers, strict=True) if a != b]
     warnings.warn("patient number differs from the image's name; the column counts", unlike)
     return given

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, SequentialSampler
 
@@ -12,7 +14,7 @@ from cxrloc.classification.training.samplers import Uniform
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.prepared.coco import to_coco
 from cxrloc.detection.config import DetectorConfig
-from cxrloc.detection.data import DetectionSet
+from cxrloc.detection.data import DetectionSet, Sample
 from cxrloc.detection.detectron2_backend.network import as_input
 
 
@@ -90,9 +92,18 @@ class Draws(Dataset[dict[str, Any]]):
 
         index = record["image_id"] - 1
         seed, augment = self.config.seed, self.config.train.augment
-        square, boxes, labels = self.data.sample(index, augment, seed, epoch)
+        sample = self.data.sample(index, augment, seed, epoch)
         truth = Instances((self.data.size, self.data.size))
-        truth.gt_boxes = Boxes(torch.from_numpy(boxes))
-        truth.gt_classes = torch.from_numpy(labels) - 1  # in detectron2 background is last, not 0
-        truth.gt_masks = PolygonMasks([[box[[0, 1, 2, 1, 2, 3, 0, 3]]] for box in boxes])
-        return {**record, "image": as_input(square), "instances": truth}
+        truth.gt_boxes = Boxes(torch.from_numpy(sample.boxes))
+        # in detectron2 background is last, not 0
+        truth.gt_classes = torch.from_numpy(sample.labels) - 1
+        truth.gt_masks = PolygonMasks(polygons_of(sample))
+        return {**record, "image": as_input(sample.square), "instances": truth}
+
+
+def polygons_of(sample: Sample) -> list[list[npt.NDArray[np.floating]]]:
+    """Polygons x1, y1, x2, y2, ... of each finding: its outline, or else its box."""
+    return [
+        [polygon.reshape(-1) for polygon in outline] or [box[[0, 1, 2, 1, 2, 3, 0, 3]]]
+        for box, outline in zip(sample.boxes, sample.outlines, strict=True)
+    ]

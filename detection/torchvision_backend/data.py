@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from cxrloc.classification.training.distributed import member
 from cxrloc.classification.training.samplers import Uniform
 from cxrloc.detection.config import DetectorConfig
 from cxrloc.detection.data import DetectionSet
+from cxrloc.detection.torchvision_backend.masks import finding_masks
 from cxrloc.detection.torchvision_backend.network import Targets
 
 Batch = tuple[Tensor, Targets]
@@ -80,25 +80,16 @@ def training_loader(data: DetectionSet, config: DetectorConfig, done: int = 0) -
 def training_batch(
     data: DetectionSet, indices: Sequence[int], config: DetectorConfig, epoch: int
 ) -> tuple[Tensor, Targets]:
-    """Network input (B, 3, S, S) and targets; a box's mask is its filled rectangle."""
+    """Network input (B, 3, S, S) and targets; a mask is a filled outline, or else the box."""
     squares, targets = [], []
     for index in indices:
-        square, boxes, labels = data.sample(index, config.train.augment, config.seed, epoch)
-        squares.append(square)
+        sample = data.sample(index, config.train.augment, config.seed, epoch)
+        squares.append(sample.square)
         targets.append(
             {
-                "boxes": torch.from_numpy(boxes),
-                "labels": torch.from_numpy(labels),
-                "masks": rectangle_masks(boxes, data.size),
+                "boxes": torch.from_numpy(sample.boxes),
+                "labels": torch.from_numpy(sample.labels),
+                "masks": finding_masks(sample, data.size),
             }
         )
     return Preprocessing(data.size).to_tensor(np.stack(squares)), targets
-
-
-def rectangle_masks(boxes: np.ndarray[Any, Any], size: int) -> Tensor:
-    """(n, size, size) uint8 masks of boxes (n, 4) xyxy; a pixel is inside if its centre is."""
-    centres = torch.arange(size) + 0.5
-    corners = torch.as_tensor(boxes, dtype=torch.float32)[:, :, None]
-    across = (centres >= corners[:, 0]) & (centres < corners[:, 2])
-    down = (centres >= corners[:, 1]) & (centres < corners[:, 3])
-    return (down[:, :, None] & across[:, None, :]).to(torch.uint8)

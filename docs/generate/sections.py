@@ -37,11 +37,11 @@ def sections_page() -> str:
 
 
 def _evaluated() -> Evaluated:
-    """Two localizers on three boxes of three patients."""
-    numbers = range(1, len(_BOXES) + 1)
+    """Two localizers on three boxes of three patients; a fourth patient has none."""
+    numbers, images = range(1, len(_BOXES) + 1), range(1, len(_BOXES) + 2)
     coco = {
         "images": [
-            {"id": n, "file_name": f"{n}.png", "patient_id": f"P{n}"} | _IMAGE for n in numbers
+            {"id": n, "file_name": f"{n}.png", "patient_id": f"P{n}"} | _IMAGE for n in images
         ],
         "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
         "annotations": [

@@ -17,6 +17,7 @@ from cxrloc.localization.analyses.taxonomy.taxonomy import (
     Taxonomy,
     taxonomies,
 )
+from cxrloc.localization.comparison_report.second_reader import reader_words
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.contest import (
     Pair,
@@ -48,14 +49,14 @@ def conclusion(evaluated: Evaluated) -> tuple[str, ...]:
     comparison = evaluated.comparison
     names = evaluated.once(contest)
     if names is None:
-        return (_controls_only(comparison),)
+        return (_controls_only(comparison), *reader_words(evaluated))
     size = f"{len(comparison.truth)} boxes of {_patients(comparison)}"
     paragraphs = _setting(evaluated, names, DISEASE_GIVEN, f"On {size}, told which disease to box,")
     if comparison.gate_passes is not None:
         passes = f"{comparison.gate_passes} of the {len(comparison.truth)} boxes"
         lead = f"Behind the gate, which lets {passes} pass,"
         paragraphs += _setting(evaluated, names, GATED, lead)
-    return (*paragraphs, _how_sure(comparison))
+    return (*paragraphs, *reader_words(evaluated), _how_sure(comparison))
 
 
 def _setting(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ from cxrloc.classification.report.tables import ResultTable, write_table
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, write_json
 from cxrloc.localization.comparison_report.build import ComparisonReport
-from cxrloc.localization.comparison_report.summary import per_box_csv, summary
-from cxrloc.localization.report.first_screen import Scoreboard
+from cxrloc.localization.comparison_report.summary import (
+    per_box_csv,
+    second_reader_records,
+    summary,
+)
+from cxrloc.localization.report.first_screen import Scoreboard, ScoreRow
 from cxrloc.localization.report.page import Report, write_report
 
 _WIDTH = 96  # columns of a terminal that a sentence fills
@@ -36,7 +41,9 @@ def write_results(
     write_report(out / "report.html", page_of(report, manifest))
     results = summary(comparison, manifest, published=published)
     results |= {"headline": report.headline.record(), "answer": list(report.answer.words)}
+    results["second_readers"] = second_reader_records(report.sections)
     results["stamp"] = report.stamp
+    results["protocol"] = report.protocol and report.protocol.summary()
     results["leakage"] = [{"localizer": a.localizer, "status": a.status} for a in report.audits]
     write_json(out / "summary.json", results)
 
@@ -55,8 +62,9 @@ def page_of(report: ComparisonReport, manifest: dict[str, Any]) -> Report:
     comparison = report.comparison
     names = list(dict.fromkeys(s.name for s in comparison.localizers if not s.is_control))
     who = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "the controls"
+    protocol = f"{p.name} ({p.check.status}): " if (p := report.protocol) else ""
     return Report(
-        title=f"Localizers compared: {who}",
+        title=f"{protocol}Localizers compared: {who}",
         answer=report.answer,
         sections=report.sections,
         gallery=report.gallery,
@@ -72,19 +80,42 @@ def terminal_text(report: ComparisonReport, out: Path) -> str:
     lines = [*filter(None, [report.stamp]), textwrap.fill(report.headline.sentence, _WIDTH)]
     lines += [*(f"{note[:1].upper()}{note[1:]}." for note in report.comparison.truth.notes), ""]
     lines += [] if board is None else [*_board_lines(board), ""]
+    for reader in report.answer.readers:
+        said = textwrap.wrap(f"{reader.title}. {reader.note}", _WIDTH)
+        lines += [*said, *_reader_lines(reader), ""]
+    if report.protocol is not None:
+        where = f"docs/protocols/{report.protocol.name}.csv"
+        lines += [f"Rows for the results table, {where}:", report.protocol.csv()]
     return "\n".join([*lines, f"Report: {out / 'report.html'}. {RESEARCH_USE}."])
 
 
 def _board_lines(board: Scoreboard) -> list[str]:
     """The scoreboard as aligned text: the name to the left, figures to the right."""
-    texts = [[column.heading for column in board.columns]]
-    for row in board.rows:
-        name = f"{row.name} (control)" if row.is_control else row.name
-        cells = [" ".join(filter(None, (cell.text, cell.interval))) for cell in row.cells]
-        texts.append([name, *cells])
+    headings = [column.heading for column in board.columns]
+    names = [f"{row.name} (control)" if row.is_control else row.name for row in board.rows]
+    rows = [[name, *_cells(row)] for name, row in zip(names, board.rows, strict=True)]
+    notes = [f"{row.name} stands for {row.note}." for row in board.rows if row.note]
+    return [*_aligned([headings, *rows]), *notes]
+
+
+def _reader_lines(board: Scoreboard) -> list[str]:
+    """The scoreboard of a second reader; what a row is stands behind its name."""
+    counts = Counter(column.heading for column in board.columns)
+    headings = [
+        f"{column.heading}, {column.beneath}" if counts[column.heading] > 1 else column.heading
+        for column in board.columns
+    ]
+    names = [f"{row.name} ({row.note or 'control'})" for row in board.rows]
+    rows = [[name, *_cells(row)] for name, row in zip(names, board.rows, strict=True)]
+    return _aligned([headings, *rows])
+
+
+def _cells(row: ScoreRow) -> list[str]:
+    return [" ".join(filter(None, (cell.text, cell.interval))) for cell in row.cells]
+
+
+def _aligned(texts: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    lines = [
+    return [
         "  ".join(f"{t:<{w}}" for t, w in zip(row, widths, strict=True)).rstrip() for row in texts
     ]
-    notes = [f"{row.name} stands for {row.note}." for row in board.rows if row.note]
-    return [*lines, *notes]

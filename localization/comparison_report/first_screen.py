@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import Cell, cell_parts, estimate_text
+from cxrloc.datasets.provenance.leakage import LEAKED
 from cxrloc.localization.analyses.end_to_end.false_boxes import OperatingPoint
 from cxrloc.localization.analyses.end_to_end.looks import MAIN, main_points
-from cxrloc.localization.analyses.leakage import LEAKED, LocalizerAudit
+from cxrloc.localization.analyses.leakage import LocalizerAudit
 from cxrloc.localization.comparison_report.answer import listed
 from cxrloc.localization.comparison_report.headline import Headline
+from cxrloc.localization.comparison_report.second_reader import reader_boards, reader_lines
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.contest import Pair, pair_of, ranked, twins
 from cxrloc.localization.evaluation.detections import (
@@ -55,9 +57,10 @@ def first_screen(
     """
     return Answer(
         headline=said.sentence,
-        basis=_basis(evaluated.comparison, said),
+        basis=" ".join([_basis(evaluated.comparison, said), *reader_lines(evaluated)]),
         forest=_forest(evaluated.comparison, said),
         scoreboard=scoreboard(evaluated, audits),
+        readers=reader_boards(evaluated),
         words=words,
         swatches=swatches(list(evaluated.inputs.predictions)),
     )
@@ -151,12 +154,12 @@ def scoreboard(evaluated: Evaluated, audits: Sequence[LocalizerAudit]) -> Scoreb
     rows += [_row(comparison, scored, points, "blind", ()) for scored in controls]
     setting = next((_FALSE_BOXES[point.setting] for point in points.values()), "per image")
     columns = (
-        ScoreColumn("Localizer"),
+        ScoreColumn("Localizer", number=False),
         ScoreColumn("Mean IoU", "0 to 1", "mean_iou"),
         ScoreColumn(f"Hits at {_short(MAIN)}", f"share with IoU over {_short(MAIN)}", "acc_iou"),
         ScoreColumn("Skill", f"over {REFERENCE_CONTROL}", "skill"),
         ScoreColumn("False boxes", setting, "false boxes per image"),
-        ScoreColumn("Leakage", "trained on these?", "status"),
+        ScoreColumn("Leakage", "trained on these?", "status", number=False),
     )
     note = f"Means over the diseases, with {100 * comparison.level:.0f} % intervals."
     return Scoreboard("Scoreboard", note, columns, tuple(rows))

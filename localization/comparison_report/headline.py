@@ -14,7 +14,8 @@ from typing import Any
 
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import Cell, cell_parts
-from cxrloc.localization.analyses.leakage import LEAKED, LocalizerAudit
+from cxrloc.datasets.provenance.leakage import LEAKED
+from cxrloc.localization.analyses.leakage import LocalizerAudit
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.contest import (
     contest,

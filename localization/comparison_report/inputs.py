@@ -6,19 +6,36 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.classification.metrics.bootstrap import RESAMPLES
+from cxrloc.datasets.files.coco.read import NOT_ON_DISK
 from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.labels.map import LabelMap, read_label_map
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
+from cxrloc.datasets.prepared.protocols.check import (
+    ProtocolCheck,
+    check_ground_truth,
+    check_settings,
+)
+from cxrloc.datasets.prepared.protocols.protocol import find_protocol
 from cxrloc.datasets.provenance.sidecar import Provenance, read_provenance
 from cxrloc.datasets.readers.find_images import find_images
 from cxrloc.datasets.readers.index import ReaderWarnings
 from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
 from cxrloc.localization.cam.heat_maps import read_heat_maps
+from cxrloc.localization.comparison_report.counterparts import (
+    not_scored,
+    scored_boxes,
+    scored_masks,
+    without_counterpart,
+)
+from cxrloc.localization.comparison_report.image_sizes import size_notes, sizes_in
 from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.evaluated import ComparisonInputs
 from cxrloc.localization.evaluation.gate_decisions import gate_decisions
@@ -30,6 +47,7 @@ from cxrloc.localization.predictions.results_file import (
     read_mask_results,
     read_results,
 )
+from cxrloc.localization.predictions.second_reader import SecondReading, read_second_reader
 
 Result = TypeVar("Result")
 
@@ -44,7 +62,12 @@ class InputFiles:
         maps: localizer -> heat maps, of those that have any.
         gate: gate.csv; None: nothing is gated.
         segmentations: cheXlocalize's masks; None: not asked for.
+        second_readers: name -> COCO ground truth of another person.
+        reader_labels: label map to common names, for the second readers' names and the ground
+            truth's; None: names are compared as they are.
         images: folder of the images; None: that of the prepared folder.
+        labels: label map of the ground truth's categories; None: they keep their names.
+        protocol: name of the protocol that is followed; empty: none.
     """
 
     ground_truth: Path
@@ -52,14 +75,20 @@ class InputFiles:
     maps: Mapping[str, Path] = field(default_factory=dict)
     gate: Path | None = None
     segmentations: Path | None = None
+    second_readers: Mapping[str, Path] = field(default_factory=dict)
+    reader_labels: Path | None = None
     images: Path | None = None
+    labels: Path | None = None
+    protocol: str = ""
 
     @property
     def hashes(self) -> dict[str, str]:
         """What a file is -> its SHA-256."""
         named = {f"predictions:{name}": path for name, path in self.predictions.items()}
         named |= {f"maps:{name}": path for name, path in self.maps.items()}
-        single = {"gate": self.gate, "segmentations": self.segmentations}
+        named |= {f"second_reader:{name}": path for name, path in self.second_readers.items()}
+        single = {"gate": self.gate, "segmentations": self.segmentations, "labels": self.labels}
+        single |= {"reader_labels": self.reader_labels}
         named |= {name: path for name, path in single.items() if path is not None}
         files = {"ground_truth": self.ground_truth, **named}
         return {name: file_sha256(path) for name, path in files.items()}
@@ -74,27 +103,59 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     Raises:
         FileNotFoundError, ValueError: naming the file and what was expected of it.
     """
-    coco = with_missing(load_coco(files.ground_truth), files.ground_truth)
-    truth = ground_truth_from_coco(coco)
+    labels = None if files.labels is None else read_label_map(files.labels)
+    sizes = None if files.images is None else sizes_in(files.images)
+    coco, _ = _warned(partial(load_coco, size_of=sizes), files.ground_truth, labels)
+    coco = with_missing(coco, files.ground_truth)
+    protocol = _followed(files, coco, settings)
     provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
+    scored = without_counterpart(coco, provenances)
+    truth = ground_truth_from_coco(scored)
+    rules = () if protocol is None else (protocol.note,)
+    truth = replace(truth, notes=(*rules, *truth.notes, *not_scored(coco, provenances)))
     gate = segmentations = None
     if files.gate is not None:
         gate = gate_decisions(truth.images, read_gate_table(files.gate))
         provenances["gate"] = read_provenance(files.gate)
     if files.segmentations is not None:
         segmentations = read_segmentations(files.segmentations)
-    boxes, masks = read_localizers(files.predictions, provenances, coco)
+    reader_labels = None if files.reader_labels is None else read_label_map(files.reader_labels)
+    boxes, masks, notes = read_localizers(files.predictions, provenances, coco)
+    paths = image_paths(truth, files.ground_truth, files.images)
+    truth = replace(truth, notes=(*truth.notes, *size_notes(truth.images, paths), *notes))
     return ComparisonInputs(
         truth=truth,
-        predictions={name: place(truth, columns) for name, columns in boxes.items()},
+        predictions={n: place(truth, scored_boxes(columns, truth)) for n, columns in boxes.items()},
         gate=gate,
         provenances=provenances,
         maps={name: read_heat_maps(path) for name, path in files.maps.items()},
-        masks=masks,
-        image_paths=image_paths(truth, files.ground_truth, files.images),
+        masks={n: scored_masks(results, truth) for n, results in masks.items()},
+        image_paths=paths,
+        second_readers={
+            name: _reading(path, scored, reader_labels)
+            for name, path in files.second_readers.items()
+        },
         segmentations=segmentations,
+        protocol=protocol,
         **settings,
     )
+
+
+def _followed(
+    files: InputFiles, coco: Mapping[str, Any], settings: Mapping[str, Any]
+) -> ProtocolCheck | None:
+    """The check of the protocol that is asked for, if any."""
+    if not files.protocol:
+        return None
+    protocol = find_protocol(files.protocol)
+    check_settings(protocol, settings.get("resamples", RESAMPLES), settings.get("seed", 0))
+    return check_ground_truth(protocol, coco, str(files.ground_truth))
+
+
+def _reading(path: Path, coco: dict[str, Any], labels: LabelMap | None) -> SecondReading:
+    """A second reader's file, with what was said of it."""
+    reading, notes = _warned(partial(read_second_reader, labels=labels), path, coco)
+    return replace(reading, notes=(*reading.notes, *notes))
 
 
 def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -122,13 +183,13 @@ def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
         "images": listed["boxed images"] - there["boxed images"],
         "boxes": listed["boxes"] - there["boxes"],
     }
-    return {**coco, "info": {**coco.get("info", {}), "not_on_disk": missing}}
+    return {**coco, "info": {**coco.get("info", {}), NOT_ON_DISK: missing}}
 
 
 def read_localizers(
     files: Mapping[str, Path], provenances: Mapping[str, Provenance | None], coco: dict[str, Any]
-) -> tuple[dict[str, BoxColumns], dict[str, list[MaskResult]]]:
-    """Boxes of each localizer, and masks of each that has any.
+) -> tuple[dict[str, BoxColumns], dict[str, list[MaskResult]], list[str]]:
+    """Boxes of each localizer, masks of each that has any, and what was said of their files.
 
     Masks are in its results file, or where its sidecar says. Two localizers of one network (its
     box head, its mask head) have the same masks: they count once, under the first name.
@@ -136,14 +197,17 @@ def read_localizers(
     sources = _mask_sources(files, provenances)
     boxes: dict[str, BoxColumns] = {}
     masks: dict[str, list[MaskResult]] = {}
+    notes: list[str] = []
     for name, path in files.items():
         if sources.get(name) == path:
-            boxes[name], masks[name] = _warned(read_results, path, coco)
-            continue
-        boxes[name] = _warned(read_boxes, path, coco)
-        if name in sources:
-            masks[name] = read_mask_results(sources[name], coco)
-    return boxes, {name: results for name, results in masks.items() if results}
+            (boxes[name], masks[name]), said = _warned(read_results, path, coco)
+        else:
+            boxes[name], said = _warned(read_boxes, path, coco)
+            if name in sources:
+                masks[name], more = _warned(read_mask_results, sources[name], coco)
+                said += more
+        notes += [f"predictions of {name}: {note}" for note in said]
+    return boxes, {name: results for name, results in masks.items() if results}, notes
 
 
 def _mask_sources(
@@ -159,15 +223,16 @@ def _mask_sources(
 
 
 def _warned(
-    read: Callable[[Path, dict[str, Any]], Result], path: Path, coco: dict[str, Any]
-) -> Result:
-    """What is read, its warnings printed as lines of the terminal."""
+    read: Callable[[Path, Any], Result], path: Path, argument: Any
+) -> tuple[Result, list[str]]:
+    """What is read, and its warnings, which are printed as lines of the terminal."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        result = read(path, coco)
-    for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
-    return result
+        result = read(path, argument)
+    notes = [str(warning.message).removeprefix(f"{path}: ") for warning in caught]
+    for note in notes:
+        print(f"warning: {path}: {note}", file=sys.stderr)
+    return result, notes
 
 
 def image_paths(truth: GroundTruth, ground_truth: Path, images: Path | None) -> dict[str, Path]:

@@ -25,12 +25,18 @@ Schema of summary.json (an undefined figure is null; a figure is {"value", "low"
                        figure}
     published          list of the published rows that the tables show: {study, source, scored_on,
                        rule, measure, threshold, values {disease: x}, boxes {disease: n}}
+    second_readers     {table: rows} for the tables second_reader, second_reader_differences and
+                       second_reader_agreement, a row as its words and counts (localizer, setting,
+                       rule, "boxes counted", boxes, ...), per_disease {disease: figure}, macro
+                       and all_boxes: figure; empty without a second reader
     headline           {sentence, winner: name or null, best, runner_up, control (names or null),
                        difference, over_control: macro mean IoU of `best` minus that of `runner_up`
                        and of `control`, {value, low, high, verdict} or null, same_boxes {name:
                        [names that differ from it in nothing a reader could see]}}
     answer             list of paragraphs: the same at length
     stamp              empty, or LEAKED: ...
+    protocol           null, or {name, status, boxes, of_boxes, images, of_images, boxes_sha256,
+                       rows: list of the rows of its results table}
     leakage            list: {localizer, status}
     manifest           command, config, seed, hashes of the inputs, versions, git commit, wall time
 """
@@ -40,15 +46,18 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, DiseaseEstimates, Estimate
+from cxrloc.classification.report.tables import Cell, TableRow
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.pairwise import Difference, TestedPair
 from cxrloc.localization.report.comparison_tables import comparison_notes
 from cxrloc.localization.report.glossary import RULE_NAMES
 from cxrloc.localization.report.published import PublishedRow, comparable_rows
+from cxrloc.localization.report.sections import Section
 
 PER_BOX_COLUMNS = ("image", "patient", "disease", "localizer", "IoU", "IoBB", "IoGT", "score")
 
@@ -109,6 +118,23 @@ def per_box_csv(comparison: Comparison) -> str:
             scores = [f"{v:.6g}" for v in values]
             writer.writerow([image, patient, disease, scored.label, *scores, *place])
     return handle.getvalue()
+
+
+def second_reader_records(sections: Sequence[Section]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the tables about second readers, with their figures."""
+    tables = (table for s in sections if s.key == "second_reader" for table in s.tables)
+    return {table.name: [_reader_row(row) for row in table.rows] for table in tables}
+
+
+def _reader_row(row: TableRow) -> dict[str, Any]:
+    figures = {
+        name: _figure(value.estimate)
+        for name, value in {**row.cells, **row.trail}.items()
+        if isinstance(value, Cell)
+    }
+    counts = {name: value for name, value in row.trail.items() if not isinstance(value, Cell)}
+    macro, all_boxes = figures.pop(MACRO_MEAN), figures.pop("all diseases")
+    return {**row.lead, **counts, "per_disease": figures, "macro": macro, "all_boxes": all_boxes}
 
 
 def _settings(comparison: Comparison) -> dict[str, Any]:

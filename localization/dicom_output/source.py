@@ -18,7 +18,7 @@ import numpy as np
 
 from cxrloc.datasets.dicom.grayscale import (
     Values,
-    own_range,
+    contrast_range,
     shown_values,
     stored_range,
     usable_window,
@@ -166,7 +166,7 @@ def _taken_voi(header: Dataset, data: bytes) -> Dataset | None:
     elif (window := usable_window(header)) is not None:
         item = _window_item(*window)
     elif int(header.BitsStored) > 8:
-        least, greatest = own_range(stored_values(whole, data), whole)
+        least, greatest = contrast_range(stored_values(whole, data), whole)
         item = _window_item((least + greatest) / 2, max(greatest - least, 1.0), "LINEAR_EXACT")
     for keyword in ("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"):
         header.pop(keyword, None)

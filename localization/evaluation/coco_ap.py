@@ -178,8 +178,12 @@ def _scaled_annotation(annotation: Mapping[str, Any], scale: float) -> dict[str,
     }
 
 
-def ap_markdown(tables: Sequence[AveragePrecision]) -> str:
-    """Format a page with a block for boxes and one for masks; a row per disease and their mean."""
+def ap_markdown(tables: Sequence[AveragePrecision], more_notes: Sequence[str] = ()) -> str:
+    """Format a page with a block for boxes and one for masks; a row per disease and their mean.
+
+    Args:
+        more_notes: sentences about the images, without their full stops.
+    """
     rows = [
         TableRow(_BLOCKS[table.kind], {"disease": disease}, _cells(row))
         for table in tables
@@ -191,7 +195,9 @@ def ap_markdown(tables: Sequence[AveragePrecision]) -> str:
         for table in tables
         if table.undefined
     )
-    return to_markdown(ResultTable("coco_ap", "COCO average precision", tuple(rows), notes))
+    return to_markdown(
+        ResultTable("coco_ap", "COCO average precision", tuple(rows), (*more_notes, *notes))
+    )
 
 
 def _cells(values: Mapping[str, float | None]) -> dict[str, Value]:

@@ -29,6 +29,7 @@ from cxrloc.localization.matching import IndexArray, Overlaps, one_to_one, overl
 from cxrloc.localization.predictions.columns import BoxColumns
 
 DISEASE_GIVEN, GATED, CONTROL = "disease given", "gated", "control"
+SECOND_READER = "second reader"  # another person, on the images that this person read
 END_TO_END, EVERY_DISEASE = "end to end", "every disease asked"
 
 

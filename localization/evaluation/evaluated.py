@@ -15,6 +15,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import RESAMPLES, ClusterBootstrap
+from cxrloc.datasets.files.keys import KnownImages
+from cxrloc.datasets.prepared.protocols.check import ProtocolCheck
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
@@ -31,6 +33,7 @@ from cxrloc.localization.evaluation.gate_decisions import GateDecisions
 from cxrloc.localization.evaluation.ground_truth import BoolArray, GroundTruth, ImageTable
 from cxrloc.localization.evaluation.pairwise import check_margin
 from cxrloc.localization.predictions.masks import MaskResult
+from cxrloc.localization.predictions.second_reader import SecondReading
 
 Result = TypeVar("Result")
 
@@ -48,10 +51,12 @@ class ComparisonInputs:
         maps: localizer -> its heat maps, if any.
         masks: localizer -> its masks, if any.
         image_paths: image id -> file, for the gallery and the shortcut check.
+        second_readers: name -> another person's boxes on some of the images.
         segmentations: cheXlocalize's image -> task -> mask; None if not requested.
         resamples, seed: resamples of patients; the seed is also used for random_map.
         thresholds: of acc_iou, acc_iobb and acc_iogt.
         noninferiority_margin: see `comparison.compare`.
+        protocol: the protocol that the ground truth follows; None if none was asked for.
         published: print the published figures of NIH's diseases next to ours.
 
     Raises:
@@ -66,17 +71,22 @@ class ComparisonInputs:
     maps: Mapping[str, HeatMaps] = field(repr=False, default_factory=dict)
     masks: Mapping[str, Sequence[MaskResult]] = field(repr=False, default_factory=dict)
     image_paths: Mapping[str, Path] = field(repr=False, default_factory=dict)
+    second_readers: Mapping[str, SecondReading] = field(repr=False, default_factory=dict)
     segmentations: Mapping[str, Mapping[str, Any]] | None = field(repr=False, default=None)
     resamples: int = RESAMPLES
     seed: int = 0
     thresholds: tuple[float, ...] = THRESHOLDS
     noninferiority_margin: float | None = None
+    protocol: ProtocolCheck | None = None
     published: bool = True
 
     def __post_init__(self) -> None:
         check_margin(self.noninferiority_margin)
-        for name in self.predictions:
+        for name in (*self.predictions, *self.second_readers):
             check_name(name)
+        for name in self.second_readers:
+            if name in self.predictions:
+                raise ValueError(f"{name!r} names a localizer and a second reader; rename one")
         for kind in ("maps", "masks"):
             for name in getattr(self, kind):
                 if name not in self.predictions:
@@ -88,7 +98,7 @@ class ComparisonInputs:
 
 def check_name(name: str) -> None:
     if not name.strip():
-        raise ValueError("a localizer's name must not be empty; expected NAME=FILE")
+        raise ValueError("a name must not be empty; expected NAME=FILE")
     if name in CONTROL_NAMES:
         raise ValueError(
             f"the name {name!r} belongs to a control; {', '.join(CONTROL_NAMES)} are computed from "
@@ -192,8 +202,9 @@ class Evaluated:
             return every
         provenance = self.inputs.provenances.get(name)
         if provenance is not None and provenance.images:
-            looked_at = provenance.images
-            return np.array([image in looked_at for image in self.images.image_ids], dtype=np.bool_)
+            looked_at = KnownImages(provenance.images)
+            images = self.images.image_ids
+            return np.array([looked_at.find(image) is not None for image in images], dtype=np.bool_)
         return boxed if boxed[boxes.image].all() else every
 
     @cached_property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cxrloc.classification.inference.gate_table import GateRow
+from cxrloc.datasets.files.keys import KnownImages
 from cxrloc.localization.evaluation.ground_truth import (
     BoolArray,
     FloatArray,
@@ -57,8 +58,11 @@ def gate_decisions(images: ImageTable, rows: Iterable[GateRow]) -> GateDecisions
     """Decisions from gate.csv rows for the images of a table; skips rows of other images."""
     present, known = np.zeros((2, *images.status.shape), dtype=np.bool_)
     probability = np.zeros(images.status.shape)
+    known_images = KnownImages(images.image_ids)
     for gate_row in rows:
-        row, column = images.row_of.get(gate_row.image_id), images.column_of.get(gate_row.disease)
+        image = known_images.find(gate_row.image_id)
+        row = None if image is None else images.row_of[image]
+        column = images.column_of.get(gate_row.disease)
         if row is not None and column is not None:
             present[row, column], known[row, column] = gate_row.present, True
             probability[row, column] = gate_row.probability

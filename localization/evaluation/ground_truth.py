@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
+from cxrloc.datasets.files.coco.read import NOT_ON_DISK, NOTES
+from cxrloc.datasets.provenance.image_lists import patients_of_images
 from cxrloc.localization.boxes import xywh_to_xyxy
 
 FloatArray = npt.NDArray[np.float64]
@@ -192,7 +194,8 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
             "the ground truth has no box to score; expected at least one annotation. For images "
             "without boxes, cxrloc check-shortcuts shows where heat maps point"
         )
-    images = _image_table(coco)
+    patient_of = patients_of_images(coco["images"])
+    images = _image_table(coco, patient_of)
     names = {c["id"]: str(c["name"]) for c in coco["categories"]}
     file_names = {image["id"]: str(image["file_name"]) for image in coco["images"]}
     boxes = xywh_to_xyxy([a["bbox"] for a in annotations]).tolist()
@@ -211,15 +214,18 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
         diseases,
         np.array(corners, dtype=np.float64),
         present,
-        _notes(coco, set(image_ids), empty),
+        _notes(coco, patient_of, set(image_ids), empty),
     )
 
 
-def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> tuple[str, ...]:
-    anonymous = sum(i["file_name"] in scored and _is_anonymous(i) for i in coco["images"])
+def _notes(
+    coco: Mapping[str, Any], patient_of: Mapping[str, str], scored: set[str], empty: Sequence[str]
+) -> tuple[str, ...]:
+    anonymous = sum(not patient_of[image] for image in scored)
     crowds = sum(bool(a.get("iscrowd", 0)) for a in coco["annotations"])
-    missing = coco.get("info", {}).get("not_on_disk", {})
-    notes = []
+    info = coco.get("info", {})
+    missing = info.get(NOT_ON_DISK, {})
+    notes = list(info.get(NOTES, ()))
     if anonymous:
         notes.append(
             f"{anonymous} of {len(scored)} images have no patient id in the ground truth: each "
@@ -237,11 +243,11 @@ def _notes(coco: Mapping[str, Any], scored: set[str], empty: Sequence[str]) -> t
     return tuple(notes)
 
 
-def _image_table(coco: Mapping[str, Any]) -> ImageTable:
+def _image_table(coco: Mapping[str, Any], patient_of: Mapping[str, str]) -> ImageTable:
     """Build the image table of a COCO ground truth (`datasets.prepared.coco.load_coco`).
 
-    Extra image keys that are used if present: `patient_id` (else each image is its own patient),
-    `not_exhaustive_category_ids`, `labels`, `view`, `sex`, `age_years`, `fold`.
+    Extra image keys that are used if present: `patient_id` (else the name's patient, else each
+    image is its own), `not_exhaustive_category_ids`, `labels`, `view`, `sex`, `age_years`, `fold`.
     """
     categories = sorted(coco["categories"], key=lambda c: c["id"])
     images = sorted(coco["images"], key=lambda image: str(image["file_name"]))
@@ -249,7 +255,7 @@ def _image_table(coco: Mapping[str, Any]) -> ImageTable:
     folds = [image.get("fold") for image in images]
     return ImageTable(
         image_ids=tuple(str(image["file_name"]) for image in images),
-        patient_ids=tuple(map(_patient, images)),
+        patient_ids=tuple(patient_of[str(i["file_name"])] or str(i["file_name"]) for i in images),
         diseases=tuple(str(c["name"]) for c in categories),
         status=_status(coco, images, categories),
         labels=tuple(_labels(image) for image in images),
@@ -260,16 +266,6 @@ def _image_table(coco: Mapping[str, Any]) -> ImageTable:
         folds=None if not folds or None in folds else tuple(int(f) for f in folds),
         numbers=tuple(image["id"] for image in images),
     )
-
-
-def _patient(image: Mapping[str, Any]) -> str:
-    """Patient of a COCO image; without one (foreign files) the image's name stands in."""
-    return str(image["file_name"] if _is_anonymous(image) else image["patient_id"])
-
-
-def _is_anonymous(image: Mapping[str, Any]) -> bool:
-    """Whether a COCO image names no patient."""
-    return image.get("patient_id") in (None, "")  # patient 0 is a patient
 
 
 def _status(

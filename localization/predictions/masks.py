@@ -10,6 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
+from cxrloc.datasets.files.coco.masks import (
+    Box,
+    box_of_polygons,
+    box_of_run_lengths,
+    polygons,
+    run_lengths,
+)
+from cxrloc.datasets.files.coco.values import shown
+
 
 @dataclass(frozen=True)
 class MaskResult:
@@ -41,39 +50,33 @@ def plain_rle(encoded: Mapping[str, Any]) -> dict[str, Any]:
     return {"size": [int(side) for side in encoded["size"]], "counts": text}
 
 
-def mask_size(encoded: Mapping[str, Any], where: str) -> tuple[int, int]:
-    """Height and width of an encoded mask's frame.
+def encoded_mask(
+    value: Any, size_hw: tuple[int, int], where: str, *, any_frame: bool = False
+) -> dict[str, Any] | None:
+    """Return a segmentation as COCO's compressed RLE, or None if it has no area to speak of.
 
-    Raises:
-        ValueError: starting with `where`, if the mask has no size.
-    """
-    try:
-        height, width = encoded["size"]
-        return int(height), int(width)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{where}: segmentation without a size [height, width] ({error!r})"
-        ) from error
-
-
-def parse_segmentation(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Any:
-    """Return an entry's encoded mask in the frame `size_hw`, or None if it has none.
+    Args:
+        size_hw: the image's frame: that of polygons, and of run lengths unless `any_frame`.
 
     Raises:
         ValueError: starting with `where`, if it is not a mask or has another frame.
     """
-    value = entry.get("segmentation")
-    if value is None or value == []:
-        return None
-    try:
-        if isinstance(value, list):  # polygons
-            return rle.merge(rle.frPyObjects(value, *size_hw))
-        encoded = rle.frPyObjects(value, *size_hw) if isinstance(value["counts"], list) else value
-        size = tuple(encoded["size"])
-    except Exception as error:  # pycocotools raises a bare Exception for bad polygons
-        raise ValueError(f"{where}: segmentation is neither RLE nor polygons ({error})") from error
-    if size != size_hw:
-        raise ValueError(
-            f"{where}: segmentation has size {list(size)}, expected the image's {list(size_hw)}"
-        )
-    return encoded
+    if isinstance(value, dict):
+        return run_lengths(value, where, None if any_frame else size_hw)
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: segmentation is neither RLE nor polygons: {shown(value)}")
+    parts = polygons(value, where)
+    return plain_rle(rle.merge(rle.frPyObjects(parts, *size_hw))) if parts else None
+
+
+def box_around(value: Any, size_hw: tuple[int, int], where: str) -> Box | None:
+    """Return the box x, y, width, height around a segmentation in the image's frame.
+
+    Raises:
+        ValueError: like `encoded_mask`.
+    """
+    if isinstance(value, list):
+        parts = polygons(value, where)
+        return box_of_polygons(parts) if parts else None
+    encoded = encoded_mask(value, size_hw, where)
+    return None if encoded is None else box_of_run_lengths(encoded)

@@ -3,37 +3,45 @@
 Each entry has `image_id` (the ground truth's number), `category_id`, `bbox` (x, y, width, height),
 `score` and, if the localizer gives one, `segmentation` (RLE). Our files also have the names as
 `file_name` and `category`, checked on reading; other tools' files lack them and are still read.
+
+Read are files of any tool: `image_id` may be a number, a text, the file's name or that without
+ending; `category_id` a number, a text or the category's name; `category` or `category_name` the
+name in any case, or a synonym of the label map. An entry without `bbox` gets the box around its
+`segmentation` (polygons, run lengths of both kinds). A whole COCO dict counts if its annotations
+have scores; its ids mean its own images and categories, by name. Boxes that clearly are shares of
+the image, two corners, centre and size, or pixels of a resized copy are refused, and said if they
+only may be: the ground truth's boxes tell.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle
 
+from cxrloc.datasets.files.coco.annotations import OUTSIDE_PX
+from cxrloc.datasets.files.coco.images import SOURCE_ID
+from cxrloc.datasets.files.coco.masks import has_mask
 from cxrloc.datasets.files.manifest import write_json
-from cxrloc.localization.boxes import xywh_to_xyxy, xyxy_to_xywh
+from cxrloc.localization.boxes import as_boxes, xywh_to_xyxy, xyxy_to_xywh
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.coco_names import CocoNames
 from cxrloc.localization.predictions.columns import BoxColumns
+from cxrloc.localization.predictions.frame_check import check_predicted_frames
 from cxrloc.localization.predictions.masks import (
     MaskResult,
     encode_mask,
-    mask_size,
-    parse_segmentation,
+    encoded_mask,
 )
+from cxrloc.localization.predictions.results_document import entries_of, read_entries
+from cxrloc.localization.predictions.results_entry import read_row, score_of
 
 Extra = Mapping[tuple[str, str], Mapping[str, Any]]
 _OWN_KEYS = ("image_id", "file_name", "category_id", "category", "bbox", "score", "segmentation")
-_FOUR_FLOATS = [float] * 4
-_OUTSIDE_PX = 1e-6  # x + width of a box on the border differs from it only by rounding
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,13 @@ class ParsedPredictions:
         boxes: in file order, clipped at the frame.
         clipped: number that extended beyond the frame and were clipped.
         dropped: number without area or entirely outside, left out.
+        notes: what was changed or left out, or is doubtful, as sentences.
     """
 
     boxes: BoxColumns = field(repr=False)
     clipped: int = 0
     dropped: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def localizations(self) -> list[Localization]:
@@ -94,42 +104,44 @@ def write_predictions(
 def read_predictions(path: Path, coco: Mapping[str, Any]) -> list[Localization]:
     """Read the boxes of a COCO results file from any tool, in the original frame of the images.
 
-    An entry's `image_id` may be the ground truth's number, its file name, or that name without
-    extension. Boxes beyond the border are clipped; boxes without area or entirely outside are left
-    out. A UserWarning counts both. An entry without `bbox` but with `segmentation` gets the box
-    around its mask.
+    Boxes beyond the border are clipped; boxes without area or entirely outside are left out. A
+    UserWarning counts both, and says where the boxes may mean something else.
 
     Args:
         path: the results file.
-        coco: the ground truth.
+        coco: the ground truth (`load_coco`).
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if an entry is invalid; names the file, the entry's number (from 0) and the
-            expected content.
+            expected content. Or if the boxes are shares of the image, two corners or pixels of
+            another copy.
     """
-    return _parsed(_entries(path), CocoNames(coco, str(path)), path).localizations
+    return _read(path, coco).localizations
 
 
 def read_boxes(path: Path, coco: Mapping[str, Any]) -> BoxColumns:
     """Like `read_predictions`, but as columns, for files with many boxes."""
-    return _parsed(_entries(path), CocoNames(coco, str(path)), path).boxes
+    return _read(path, coco).boxes
 
 
 def read_results(path: Path, coco: Mapping[str, Any]) -> tuple[BoxColumns, list[MaskResult]]:
     """Like `read_boxes` and `read_mask_results`, opening the file once."""
-    entries, names = _entries(path), CocoNames(coco, str(path))
-    return _parsed(entries, names, path).boxes, _masks(entries, names, path)
+    names = CocoNames(coco, str(path))
+    entries = read_entries(path, names)
+    return _warned(_columns(entries, names, coco, str(path)), path).boxes, _masks(
+        entries, names, path
+    )
 
 
-def _parsed(entries: list[Any], names: CocoNames, path: Path) -> ParsedPredictions:
-    parsed = _columns(entries, names, str(path))
-    if parsed.clipped or parsed.dropped:
-        warnings.warn(
-            f"{path}: of {len(entries)} boxes, {parsed.clipped} were clipped at the image's border "
-            f"and {parsed.dropped} left out (no area, or entirely outside the image)",
-            stacklevel=3,
-        )
+def _read(path: Path, coco: Mapping[str, Any]) -> ParsedPredictions:
+    names = CocoNames(coco, str(path))
+    return _warned(_columns(read_entries(path, names), names, coco, str(path)), path)
+
+
+def _warned(parsed: ParsedPredictions, path: Path) -> ParsedPredictions:
+    for note in parsed.notes:
+        warnings.warn(f"{path}: {note}", stacklevel=4)
     return parsed
 
 
@@ -138,16 +150,24 @@ def parse_predictions(
 ) -> ParsedPredictions:
     """Like `read_predictions`, from parsed JSON; `source` is the name in error messages."""
     names = CocoNames(coco, source)
-    return _columns(_results_list(entries, source), names, source)
+    return _columns(entries_of(entries, names, source), names, coco, source)
 
 
-def _columns(entries: list[Any], names: CocoNames, source: str) -> ParsedPredictions:
-    rows = [_row(entry, names, f"{source}: entry {number}") for number, entry in enumerate(entries)]
-    raw = xywh_to_xyxy([row.box_xywh for row in rows])
+def _columns(
+    entries: list[Any], names: CocoNames, coco: Mapping[str, Any], source: str
+) -> ParsedPredictions:
+    read = [
+        read_row(entry, names, f"{source}: entry {place}") for place, entry in enumerate(entries)
+    ]
+    rows = [row for row in read if row is not None]
+    written = as_boxes([row.box_xywh for row in rows])
     frames = np.array([row.frame_wh for row in rows], dtype=np.float64).reshape(-1, 2)
+    pairs = [(row.image_id, row.disease) for row in rows]
+    doubts = check_predicted_frames(written, frames, pairs, coco, source)
+    raw = xywh_to_xyxy(written)
     boxes = np.clip(raw, 0.0, np.tile(frames, 2))
     has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    over = has_area & (np.abs(raw - boxes).max(axis=1, initial=0.0) > _OUTSIDE_PX)
+    over = has_area & (np.abs(raw - boxes).max(axis=1, initial=0.0) > OUTSIDE_PX)
     rows = [rows[i] for i in np.flatnonzero(has_area)]
     columns = BoxColumns(
         [row.image_id for row in rows],
@@ -155,7 +175,23 @@ def _columns(entries: list[Any], names: CocoNames, source: str) -> ParsedPredict
         boxes[has_area],
         np.array([row.score for row in rows], dtype=np.float64),
     )
-    return ParsedPredictions(columns, int(over.sum()), int((~has_area).sum()))
+    clipped, dropped = int(over.sum()), int((~has_area).sum())
+    counted = _counted(len(read), clipped, dropped, len(read) - len(has_area))
+    return ParsedPredictions(columns, clipped, dropped, (*doubts, *counted))
+
+
+def _counted(entries: int, clipped: int, dropped: int, other: int) -> list[str]:
+    notes = []
+    if clipped or dropped:
+        notes.append(
+            f"of {entries} boxes, {clipped} were clipped at the image's border and {dropped} left "
+            "out (no area, or entirely outside the image)"
+        )
+    if other:
+        notes.append(
+            f"of {entries} boxes, {other} are of categories that the ground truth leaves out"
+        )
+    return notes
 
 
 def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[MaskResult]:
@@ -167,45 +203,29 @@ def read_mask_results(path: Path, coco: Mapping[str, Any]) -> list[MaskResult]:
         FileNotFoundError, ValueError: like `read_predictions`.
     """
     names = CocoNames(coco, str(path))
-    return _masks(_entries(path), names, path)
+    return _masks(read_entries(path, names), names, path)
 
 
 def _masks(entries: list[Any], names: CocoNames, path: Path) -> list[MaskResult]:
-    results = []
-    for number, entry in enumerate(entries):
-        where = f"{path}: entry {number}"
-        if not isinstance(entry, dict) or not entry.get("segmentation"):
+    results, empty = [], 0
+    for place, entry in enumerate(entries):
+        where = f"{path}: entry {place}"
+        if not isinstance(entry, dict) or not has_mask(entry.get("segmentation")):
             continue
         image = names.image(entry.get("image_id"), where)
         size_hw = (int(image["height"]), int(image["width"]))
-        if isinstance(entry["segmentation"], dict):  # its own frame; polygons have the image's
-            size_hw = mask_size(entry["segmentation"], where)
-        disease = names.disease(entry.get("category_id"), where)
-        encoded = parse_segmentation(entry, size_hw, where)
-        results.append(MaskResult(str(image["file_name"]), disease, _score(entry, where), encoded))
-    return results
-
-
-def _entries(path: Path) -> list[Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"predictions file {path} does not exist")
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
-    return _results_list(entries, str(path))
-
-
-def _results_list(entries: Any, source: str) -> list[Any]:
-    if isinstance(entries, dict):
-        keys = ", ".join(list(entries)[:5])
-        raise ValueError(
-            f"{source}: expected a COCO results LIST of {{image_id, category_id, bbox, score}}, "
-            f"got a dict with keys {keys}. Is it a ground-truth file? Save only its list"
+        disease = names.disease(entry, where)
+        # run lengths may have a frame of their own; polygons have the image's
+        encoded = encoded_mask(entry["segmentation"], size_hw, where, any_frame=True)
+        score = score_of(entry, where)
+        empty += encoded is None
+        if disease is not None and encoded is not None:
+            results.append(MaskResult(str(image["file_name"]), disease, score, encoded))
+    if empty:
+        warnings.warn(
+            f"{path}: masks without a polygon of three points, left out: {empty}", stacklevel=3
         )
-    if not isinstance(entries, list):
-        raise ValueError(f"{source}: expected a JSON list, got {type(entries).__name__}")
-    return entries
+    return results
 
 
 def _entry(box: Localization, names: CocoNames) -> dict[str, Any]:
@@ -215,7 +235,7 @@ def _entry(box: Localization, names: CocoNames) -> dict[str, Any]:
         categories = ", ".join(names.category_of)
         raise ValueError(f"{where}: the ground truth lacks this category; it has {categories}")
     entry: dict[str, Any] = {
-        "image_id": image["id"],
+        "image_id": image.get(SOURCE_ID, image["id"]),
         "file_name": image["file_name"],
         "category_id": names.category_of[box.disease],
         "category": box.disease,
@@ -225,52 +245,3 @@ def _entry(box: Localization, names: CocoNames) -> dict[str, Any]:
     if box.mask is not None:
         entry["segmentation"] = encode_mask(box.mask, (image["height"], image["width"]), where)
     return entry
-
-
-class _Row(NamedTuple):
-    image_id: str
-    disease: str
-    box_xywh: list[float]
-    frame_wh: tuple[int, int]
-    score: float
-
-
-def _row(entry: Any, names: CocoNames, where: str) -> _Row:
-    if not isinstance(entry, dict):
-        raise ValueError(f"{where}: expected an object, got {type(entry).__name__}")
-    for key in ("image_id", "category_id", "score"):
-        if key not in entry:
-            raise ValueError(f"{where}: missing {key!r}; its keys are {', '.join(entry)}")
-    image = names.image(entry["image_id"], where)
-    disease = names.disease(entry["category_id"], where)
-    names.check_written_names(entry, image, disease, where)
-    height, width = int(image["height"]), int(image["width"])
-    encoded = parse_segmentation(entry, (height, width), where) if "bbox" not in entry else None
-    box_xywh = _box_xywh(entry, encoded, where)
-    return _Row(image["file_name"], disease, box_xywh, (width, height), _score(entry, where))
-
-
-def _box_xywh(entry: Mapping[str, Any], encoded: Any, where: str) -> list[float]:
-    if "bbox" not in entry:
-        if encoded is None:
-            raise ValueError(f"{where}: has neither 'bbox' nor 'segmentation'")
-        return [float(v) for v in rle.toBbox(encoded)]
-    box = entry["bbox"]
-    plain = type(box) is list and list(map(type, box)) == _FOUR_FLOATS  # in most files all are
-    if not (plain and math.isfinite(sum(box))) and not _is_box(box):
-        raise ValueError(f"{where}: bbox {box!r}, expected four finite numbers x, y, width, height")
-    return [float(v) for v in box]
-
-
-def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_finite_number, value))
-
-
-def _score(entry: Mapping[str, Any], where: str) -> float:
-    if not _is_finite_number(entry["score"]):
-        raise ValueError(f"{where}: score {entry['score']!r}, expected a finite number")
-    return float(entry["score"])
-
-
-def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -103,11 +103,15 @@ def tick_text(value: float) -> str:
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """A heading, what stands beneath it, and the term of the glossary that defines it."""
+    """A heading, what stands beneath it, and the term of the glossary that defines it.
+
+    `number` is False where the cells are words.
+    """
 
     heading: str
     beneath: str = ""
     term: str = ""
+    number: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ class Answer:
         headline: one sentence.
         basis: what it stands on, in a line or two.
         forest, scoreboard: None where there is nothing to show.
+        readers: a scoreboard for each second reader.
         words: the same at length, in paragraphs.
         swatches: localizer -> how it is drawn.
     """
@@ -154,5 +159,6 @@ class Answer:
     basis: str = ""
     forest: Forest | None = field(repr=False, default=None)
     scoreboard: Scoreboard | None = field(repr=False, default=None)
+    readers: tuple[Scoreboard, ...] = field(repr=False, default=())
     words: tuple[str, ...] = ()
     swatches: Mapping[str, Swatch] = field(repr=False, default_factory=dict)

@@ -24,8 +24,13 @@ from cxrloc.localization.evaluation.comparison import (
     ScoredLocalizer,
     accuracy_curve,
 )
-from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, GATED
-from cxrloc.localization.evaluation.ground_truth import FloatArray
+from cxrloc.localization.evaluation.detections import (
+    CONTROL,
+    DISEASE_GIVEN,
+    GATED,
+    SECOND_READER,
+)
+from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
 from cxrloc.localization.report.sections import NamedFigure
 
@@ -41,12 +46,18 @@ _WIDEST = 15.0  # inches: on a page, the letters of a wider figure are too small
 
 
 def iou_boxplots(comparison: Comparison) -> Figure:
+    """The IoU of every localizer, disease by disease."""
+    scored = "matched" if comparison.truth.several else "top-1"
+    return boxplots(comparison.truth, comparison.localizers, f"IoU of the {scored} box")
+
+
+def boxplots(truth: GroundTruth, localizers: tuple[ScoredLocalizer, ...], title: str) -> Figure:
     """One panel per disease, with one box per localizer: the IoU of its ground-truth boxes.
 
     Box: quartiles and median; whiskers: 5 % to 95 %; diamond: mean. Misses count as 0.
     """
-    names = comparison.truth.disease_names
-    panel = 1.6 + 0.34 * len(comparison.localizers)
+    names = truth.disease_names
+    panel = 1.6 + 0.34 * len(localizers)
     grid = panels(
         len(names),
         (max(panel, 2.4), 3.1),
@@ -55,34 +66,36 @@ def iou_boxplots(comparison: Comparison) -> Figure:
         around=(0.0, 1.7),
         sharey=True,
     )
-    styles = _styles(comparison.localizers)
+    styles = _styles(localizers)
     for i, (axis, name) in enumerate(zip(grid.axes, names, strict=True)):
-        _panel(axis, comparison, i, f"{name} (n = {comparison.truth.boxes_per_disease[name]})")
+        data = [scored.scores.iou[truth.disease_index == i] for scored in localizers]
+        _panel(axis, data, f"{name} (n = {truth.boxes_per_disease[name]})")
         _colour(axis, styles)
     for axis in grid.left:
         axis.set_ylabel("IoU")
-    _captions(grid.figure, comparison, styles)
+    _captions(grid.figure, f"{title}: {_size(truth)}", localizers, styles)
     return grid.figure
 
 
 def _styles(localizers: tuple[ScoredLocalizer, ...]) -> list[dict[str, Any]]:
-    """Colour of each localizer's box; its gated twin has the same colour, hatched."""
-    names = list(dict.fromkeys(scored.name for scored in localizers if not scored.is_control))
+    """Colour of each localizer's box; its gated twin has the same, hatched; readers are white."""
+    own = (CONTROL, SECOND_READER)
+    names = list(dict.fromkeys(scored.name for scored in localizers if scored.setting not in own))
     controls = list(dict.fromkeys(scored.name for scored in localizers if scored.is_control))
     styles = []
     for scored in localizers:
+        hatch = {GATED: "////", SECOND_READER: "..."}.get(scored.setting, "")
         family, palette = (controls, CONTROL_GREYS) if scored.is_control else (names, COLOURS)
+        if scored.setting == SECOND_READER:
+            family, palette = [scored.name], ("#ffffff",)
         colour = palette[family.index(scored.name) % len(palette)]
-        hatch = "////" if scored.setting == GATED else ""
         styles.append(
             {"facecolor": colour, "edgecolor": "#222222", "hatch": hatch, "linewidth": 0.8}
         )
     return styles
 
 
-def _panel(axis: Axes, comparison: Comparison, disease: int, title: str) -> None:
-    mine = comparison.truth.disease_index == disease
-    data = [scored.scores.iou[mine] for scored in comparison.localizers]
+def _panel(axis: Axes, data: list[FloatArray], title: str) -> None:
     axis.boxplot(data, widths=0.72, **_BOXPLOT)
     axis.set_title(title, fontsize=10.5)
     axis.set_ylim(-0.03, 1.03)
@@ -96,17 +109,23 @@ def _colour(axis: Axes, styles: list[dict[str, Any]]) -> None:
         patch.set(**style)
 
 
-def _captions(figure: Figure, comparison: Comparison, styles: list[dict[str, Any]]) -> None:
-    truth = comparison.truth
-    scored = "matched" if truth.several else "top-1"
-    figure.suptitle(
-        f"IoU of the {scored} box: {len(truth)} boxes, {comparison.images} images, "
-        f"{comparison.patients} patients",
-        fontsize=12,
-    )
+def _size(truth: GroundTruth) -> str:
+    images, patients = len(set(truth.image_ids)), len(set(truth.patient_ids))
+    return f"{len(truth)} boxes, {images} images, {patients} patients"
+
+
+def _captions(
+    figure: Figure,
+    title: str,
+    localizers: tuple[ScoredLocalizer, ...],
+    styles: list[dict[str, Any]],
+) -> None:
+    figure.suptitle(title, fontsize=12)
     labels = [
-        f"{scored.label} (control)" if scored.is_control else scored.label
-        for scored in comparison.localizers
+        f"{scored.label} ({scored.setting})"
+        if scored.setting in (CONTROL, SECOND_READER)
+        else scored.label
+        for scored in localizers
     ]
     handles = [Patch(label=label, **style) for label, style in zip(labels, styles, strict=True)]
     legend_below(

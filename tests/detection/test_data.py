@@ -7,7 +7,7 @@ import pytest
 
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.detection.config import AugmentConfig
-from cxrloc.detection.data import DetectionSet, augmented, class_counts, with_negatives
+from cxrloc.detection.data import DetectionSet, Sample, augmented, class_counts, with_negatives
 
 STILL = AugmentConfig(scale=0, translate=0, brightness=0, contrast=0)
 
@@ -36,36 +36,48 @@ def _extent(square: np.ndarray) -> list[int]:
     return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
 
 
-def _square() -> tuple[np.ndarray, np.ndarray]:
+def _sample() -> Sample:
     square = np.zeros((100, 100), np.uint8)
     square[30:60, 20:40] = 200
-    return square, np.array([[20, 30, 40, 60]], np.float32)
+    corners = np.array([[20.0, 30], [40, 30], [40, 60], [20, 60]])
+    boxes = np.array([[20, 30, 40, 60]], np.float32)
+    return Sample(square, boxes, np.array([1]), ((corners,),))
+
+
+def test_outlines_are_scaled_like_boxes() -> None:
+    triangle = (256.0, 512.0, 512.0, 512.0, 512.0, 1024.0)
+    boxes = (Box("Mass", (256, 512, 512, 1024), (triangle,)), Box("Mass", (0, 0, 8, 8)))
+    data = DetectionSet((_radiograph("a", boxes),), {}, 128, ("Mass",))
+    (outline,), without = data.outlines(0)
+    assert outline.tolist() == [[32, 64], [64, 64], [64, 128]]
+    assert without == ()
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_box_moves_with_what_it_surrounds(seed: int) -> None:
-    square, box = _square()
     augment = AugmentConfig(scale=0.3, translate=0.1, brightness=0, contrast=0, flip=0.5)
-    moved, boxes, labels = augmented(
-        square, box, np.array([1]), augment, np.random.default_rng(seed)
-    )
-    assert np.abs(boxes[0] - _extent(moved)).max() <= 1.0  # a bright edge may share a pixel
-    assert labels.tolist() == [1]
+    moved = augmented(_sample(), augment, np.random.default_rng(seed))
+    extent = _extent(moved.square)
+    assert np.abs(moved.boxes[0] - extent).max() <= 1.0  # a bright edge may share a pixel
+    assert moved.labels.tolist() == [1]
+    ((outline,),) = moved.outlines
+    assert [*outline.min(axis=0), *outline.max(axis=0)] == pytest.approx(moved.boxes[0], abs=1e-4)
 
 
 def test_a_flip_mirrors_the_box() -> None:
-    square, box = _square()
     flip = AugmentConfig(scale=0, translate=0, brightness=0, contrast=0, flip=1)
-    moved, boxes, _ = augmented(square, box, np.array([1]), flip, np.random.default_rng(0))
-    assert boxes.tolist() == [[60, 30, 80, 60]]
-    assert _extent(moved) == [60, 30, 80, 60]
+    moved = augmented(_sample(), flip, np.random.default_rng(0))
+    assert moved.boxes.tolist() == [[60, 30, 80, 60]]
+    assert moved.outlines[0][0].tolist() == [[80, 30], [60, 30], [60, 60], [80, 60]]
+    assert _extent(moved.square) == [60, 30, 80, 60]
 
 
 def test_without_strength_nothing_changes() -> None:
-    square, box = _square()
-    same, boxes, _ = augmented(square, box, np.array([1]), STILL, np.random.default_rng(0))
-    assert (same == square).all()
-    assert (boxes == box).all()
+    before = _sample()
+    same = augmented(before, STILL, np.random.default_rng(0))
+    assert (same.square == before.square).all()
+    assert (same.boxes == before.boxes).all()
+    assert (same.outlines[0][0] == before.outlines[0][0]).all()
 
 
 def test_flips_are_off_by_default() -> None:
@@ -73,22 +85,25 @@ def test_flips_are_off_by_default() -> None:
 
 
 def test_brightness_saturates_instead_of_wrapping() -> None:
-    bright = np.full((64, 64), 250, np.uint8)
-    none = np.zeros((0, 4), np.float32)
+    pixels = np.full((64, 64), 250, np.uint8)
+    bright = Sample(pixels, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), ())
     strong = AugmentConfig(scale=0, translate=0, brightness=0.5, contrast=0)
     for seed in range(8):
         rng = np.random.default_rng(seed)
         added = 0.5 * np.random.default_rng(seed).uniform(-1, 1, 5)[3] * 255
-        moved, _, _ = augmented(bright, none, np.zeros(0, np.int64), strong, rng)
+        moved = augmented(bright, strong, rng).square
         assert abs(int(moved[32, 32]) - np.clip(250 + added, 0, 255)) <= 1
 
 
 def test_a_box_that_leaves_the_square_is_dropped_and_a_part_is_clipped() -> None:
     square = np.zeros((100, 100), np.uint8)
     boxes = np.array([[-30, 10, 10, 20], [-5, 10, 15, 20]], np.float32)
-    _, kept, labels = augmented(square, boxes, np.array([1, 2]), STILL, np.random.default_rng(0))
-    assert kept.tolist() == [[0, 10, 15, 20]]
-    assert labels.tolist() == [2]
+    outlines = ((), (np.array([[-5.0, 10], [15, 10], [15, 20]]),))
+    before = Sample(square, boxes, np.array([1, 2]), outlines)
+    kept = augmented(before, STILL, np.random.default_rng(0))
+    assert kept.boxes.tolist() == [[0, 10, 15, 20]]
+    assert kept.labels.tolist() == [2]
+    assert kept.outlines[0][0].tolist() == outlines[1][0].tolist()  # the square cuts it off later
 
 
 def _pool() -> list[Radiograph]:

@@ -35,8 +35,12 @@ TABLES = (
     "synonyms",
     "strata",
     "leakage",
+    "second_reader",
+    "second_reader_differences",
+    "second_reader_agreement",
 )
 FIGURES = ("iou_boxplots", "accuracy_curves", "taxonomy", "strata", "paired_boxplots")
+FIGURES += ("second_reader_1",)
 PAGES = {"report.html", "per_box.csv", "summary.json"}
 
 
@@ -68,11 +72,14 @@ def _foreign_results(folder: Path, coco: dict[str, Any]) -> Path:
 
 
 @pytest.mark.slow
-def test_a_foreign_results_file_and_a_gate_give_every_output(
+def test_a_foreign_results_file_a_gate_and_a_reader_give_every_output(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     coco = _ground_truth(tmp_path)
     results = _foreign_results(tmp_path, coco)
+    read = {**coco, "annotations": coco["annotations"][:12]}
+    (tmp_path / "reader.json").write_text(json.dumps(read))
+    (tmp_path / "names.yaml").write_text("Mass: Lesion\nNodule: Lesion\n")
     rows = [
         GateRow(f"{i}_0.png", str(i), d, 0.5, 0.4, i != 1)
         for i in (1, 2, 3)
@@ -80,22 +87,12 @@ def test_a_foreign_results_file_and_a_gate_give_every_output(
     ]
     write_gate_table(tmp_path / "gate.csv", rows)
 
-    status = main(
-        [
-            "--ground-truth",
-            str(tmp_path / "gt.json"),
-            "--predictions",
-            f"theirs={results}",
-            "--gate",
-            str(tmp_path / "gate.csv"),
-            "--out",
-            str(tmp_path / "out"),
-            "--resamples",
-            "50",
-        ]
-    )
+    words = ["--ground-truth", tmp_path / "gt.json", "--predictions", f"theirs={results}"]
+    words += ["--gate", tmp_path / "gate.csv", "--out", tmp_path / "out", "--resamples", 50]
+    words += ["--second-reader", f"Dr B={tmp_path / 'reader.json'}"]
+    words += ["--second-reader-labels", tmp_path / "names.yaml"]
+    assert main(list(map(str, words))) == 0
 
-    assert status == 0
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert made == PAGES | _files(TABLES, "csv", "md", "tex") | _files(FIGURES, "png", "svg")
     with (tmp_path / "out" / "acc_iou.csv").open(newline="") as handle:
@@ -112,14 +109,21 @@ def test_a_foreign_results_file_and_a_gate_give_every_output(
         "ground_truth": file_sha256(tmp_path / "gt.json"),
         "predictions:theirs": file_sha256(results),
         "gate": file_sha256(tmp_path / "gate.csv"),
+        "second_reader:Dr B": file_sha256(tmp_path / "reader.json"),
+        "reader_labels": file_sha256(tmp_path / "names.yaml"),
     }
     assert manifest["seed"] == 0
     printed = capsys.readouterr().out
     assert "theirs beats constant_box, a box that never looks at the image, by " in printed
     row = next(line for line in printed.splitlines() if line.startswith("theirs  "))
-    assert row.split()[-1] == "unknown"  # no sidecar says what it was trained on
+    assert row.endswith("not known")  # no sidecar says what it was trained on
     assert f"Report: {tmp_path / 'out' / 'report.html'}." in printed
     assert "Research use only, never a diagnosis" in printed
+    assert "A second reader: Dr B. On 3 images that Dr B read" in printed
+    row = next(
+        line for line in printed.splitlines() if line.startswith("Dr B (second reader, best")
+    )
+    assert row.split("  ")[1].startswith(".500 [")
 
 
 def test_one_seed_gives_the_same_tables_and_controls_alone_are_enough(tmp_path: Path) -> None:
@@ -226,7 +230,7 @@ def test_explain_of_an_unknown_metric_lists_the_known_ones(
         (["a=foreign.json", "a=foreign.json"], "the name 'a' is given twice"),
         (["prior_box=foreign.json"], "'prior_box' belongs to a control"),
         (["a=absent.json"], "absent.json does not exist"),
-        (["a=broken.json"], "broken.json: not a JSON file"),
+        (["a=broken.json"], "broken.json is not JSON"),
         (["a=gt.json"], "expected a COCO results LIST"),
     ],
 )

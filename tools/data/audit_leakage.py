@@ -7,37 +7,48 @@ r"""Check whether a model was trained on images, or on patients, that it is scor
     cxrloc audit-leakage --train runs/grad_cam.json \
         --evaluate data/nih/ground_truth.json
 
+    cxrloc audit-leakage --train train_val_list.txt \
+        --evaluate stage_2_train_labels.csv
+
 A LIST is a .txt of image names (NIH's official lists), a .csv with a column of images (CheXpert's
-train.csv) or MURA's without a header, a COCO ground truth, a .safetensors bundle or its folder (its
-training images), or a results file with its .manifest.json. Each model behind a results file is
-audited on the images that it predicted.
+train.csv, RSNA's tables) or MURA's without a header, a COCO ground truth, ChestX-Det's JSON, a
+prepared folder, a .safetensors bundle or its folder (its training images), or a results file with
+its .manifest.json. Each model behind a results file is audited on the images that it predicted.
+RSNA's ids and ChestX-Det's names are known as the NIH images and patients behind them.
 
---boxes names the boxes that are scored: a COCO ground truth or NIH's BBox_List_2017.csv. None of
-their images may be in a training.
+--boxes names the boxes that are scored: a COCO ground truth or a box list such as NIH's
+BBox_List_2017.csv. None of their images may be in a training.
 
-Exit status: 0 clean, 1 leaked, 2 wrong usage or a file that is no list, 130 interrupted.
+Exit status: 0 clean, 1 leaked, 3 nothing found but not known (patients or training images are not
+recorded), 2 wrong usage or a file that is no list, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+from cxrloc.datasets.prepared.folder import PreparedFolder
 from cxrloc.datasets.provenance.image_lists import ImageList, read_boxed_images
 from cxrloc.datasets.provenance.leakage import (
+    CLEAN,
+    LEAKED,
+    NOT_KNOWN,
     LeakageAudit,
     audit,
     audit_model,
     provenance_of,
     read_image_list,
 )
-from cxrloc.datasets.provenance.sidecar import SIDECAR_ENDING
+from cxrloc.datasets.provenance.sidecar import SIDECAR_ENDING, read_provenance
 
 _NAMED = 5
+_EXIT_STATUS = {LEAKED: 1, NOT_KNOWN: 3, CLEAN: 0}
+_VERDICTS = {LEAKED: "LEAKED: {}", NOT_KNOWN: "Nothing found, not known: {}.", CLEAN: "Clean."}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,9 +63,16 @@ def _run(arguments: argparse.Namespace) -> int:
         _write(arguments, audits, started)
     for label, result in audits.items():
         print(description(label, result))
-    leaked = [label for label, result in audits.items() if result.leaked]
-    print(f"\nLEAKED: {', '.join(leaked)}" if leaked else "\nClean.", f"{RESEARCH_USE}.")
-    return 1 if leaked else 0
+    status = _status(audits)
+    labels = ", ".join(label for label, result in audits.items() if result.status == status)
+    print(f"\n{_VERDICTS[status].format(labels)} {RESEARCH_USE}.")
+    return _EXIT_STATUS[status]
+
+
+def _status(audits: Mapping[str, LeakageAudit]) -> str:
+    """The worst of all: leaked, then not known, then clean."""
+    statuses = {result.status for result in audits.values()}
+    return next(status for status in _EXIT_STATUS if status in statuses)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,8 +115,10 @@ def _boxes(arguments: argparse.Namespace) -> Path | None:
     evaluated: Path = arguments.evaluate
     if arguments.boxes is not None:
         return Path(arguments.boxes)
+    if evaluated.is_dir() and PreparedFolder(evaluated).ground_truth.is_file():
+        return PreparedFolder(evaluated).ground_truth
     is_truth = evaluated.suffix == ".json" and not evaluated.name.endswith(SIDECAR_ENDING)
-    return evaluated if is_truth else None
+    return evaluated if is_truth and read_provenance(evaluated) is None else None
 
 
 def _audits_of(path: Path, evaluated: ImageList, boxed: Sequence[str]) -> dict[str, LeakageAudit]:
@@ -125,12 +145,9 @@ def description(label: str, result: LeakageAudit) -> str:
         _line("shared patients", result.shared_patients),
         _line("boxed images in training", result.boxed_in_training),
     ]
-    if result.patients_unknown:
-        lines.append(
-            "  unknown: the patients of some images; for these only the images were compared"
-        )
-    lines += [f"  unknown: what {weights} was trained on" for weights in result.unlisted]
-    return "\n".join(lines)
+    if result.evaluated_as_nih:
+        lines.append(_line("read as NIH's images", result.evaluated_as_nih))
+    return "\n".join([*lines, *(f"  not known: {gap}" for gap in result.unknown)])
 
 
 def _line(title: str, names: Sequence[str]) -> str:
@@ -145,6 +162,7 @@ def _write(arguments: argparse.Namespace, audits: dict[str, LeakageAudit], start
     record = {
         "notice": f"{RESEARCH_USE}.",
         "leaked": any(result.leaked for result in audits.values()),
+        "status": _status(audits),
         "audits": {label: result.to_json() for label, result in audits.items()},
         "manifest": run_manifest(vars(arguments), seed=0, hashes=hashes, started=started),
     }

@@ -121,8 +121,8 @@ def _run(arguments: argparse.Namespace) -> int:
 def _listed(prepared: Path, images: Path | None) -> list[Radiograph]:
     """The images on disk, or those of a list; says how many of the list are missing."""
     from cxrloc.datasets.prepared.folder import load_prepared
-    from cxrloc.datasets.provenance.image_lists import common_key
     from cxrloc.datasets.provenance.leakage import read_image_list
+    from cxrloc.datasets.provenance.names import common_key
 
     radiographs = load_prepared(prepared).radiographs
     if images is None:

@@ -43,7 +43,7 @@ def froc_figure(
     """
     first = curves[0]
     shown = list(dict.fromkeys(curve.disease for curve in curves))
-    looks = _looks(list(dict.fromkeys(curve.localizer for curve in curves)))
+    looks = line_styles(list(dict.fromkeys(curve.localizer for curve in curves)))
     grid = panels(
         len(shown),
         (3.6, 2.9),
@@ -68,7 +68,7 @@ def froc_figure(
     return NamedFigure(name, _title(first), _alt(curves, points), grid.figure)
 
 
-def _looks(names: Sequence[str]) -> dict[str, _Look]:
+def line_styles(names: Sequence[str]) -> dict[str, _Look]:
     """Colour, dashes and marker per localizer, distinct even without colour; controls are grey."""
     looks = {}
     for palette, family in (

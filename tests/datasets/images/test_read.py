@@ -23,6 +23,7 @@ from cxrloc.datasets.images.read import (
     readable_images,
 )
 from cxrloc.datasets.radiograph import Radiograph
+from datasets.dicom.builders import write_dicom
 
 RNG = np.random.Generator(np.random.PCG64(7))
 NOISE = RNG.integers(0, 256, (40, 30), dtype=np.uint8)
@@ -58,16 +59,15 @@ def test_colours_become_luminance(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([0, 128, 255], [0, 128, 255]),  # 8 bits hold 255
-        ([0, 512, 1023], [0, 128, 255]),  # 10 bits: 512 * 255 / 1023 = 127.6
-        ([0, 2048, 4095], [0, 128, 255]),  # 12 bits: 127.53
-        ([0, 4096, 16383], [0, 64, 255]),  # 14 bits: 63.75
-        ([0, 256, 65535], [0, 1, 255]),  # 16 bits: 0.996
-        ([0, 1024, 1024], [0, 64, 64]),  # 12 bits are the fewest that hold 1024: 63.77
+        ([0, 128, 255], [0, 128, 255]),
+        ([0, 512, 1023], [0, 128, 255]),  # 512 * 255 / 1023 = 127.6
+        ([0, 4096, 16383], [0, 64, 255]),  # 63.75
+        ([0, 256, 65535], [0, 1, 255]),  # 0.996
+        ([1000, 1500, 3000], [0, 64, 255]),  # from the darkest pixel on
         ([0, 0, 0], [0, 0, 0]),
     ],
 )
-def test_sixteen_bit_files_are_scaled_from_the_fewest_bits_that_hold_them(
+def test_sixteen_bit_files_are_stretched_over_their_own_range(
     tmp_path: Path, values: list[int], expected: list[int]
 ) -> None:
     path = saved(tmp_path / "deep.png", np.array([values], np.uint16))
@@ -76,7 +76,40 @@ def test_sixteen_bit_files_are_scaled_from_the_fewest_bits_that_hold_them(
 
 def test_a_sixteen_bit_rgba_file_becomes_grey(tmp_path: Path) -> None:
     pixels = np.full((2, 2, 4), 4095, np.uint16)
-    assert read_grey(saved(tmp_path / "deep.png", pixels)).tolist() == [[255, 255], [255, 255]]
+    pixels[0, 0] = 0
+    assert read_grey(saved(tmp_path / "deep.png", pixels)).tolist() == [[0, 255], [255, 255]]
+
+
+def _deep_chest(size: int = 200) -> npt.NDArray[np.uint16]:
+    """12-bit values from 200 to 3500, as a detector of 12 bits stores them."""
+    rows, columns = np.mgrid[0:size, 0:size] / (size - 1)
+    return np.rint(200 + 3300 * (0.7 * rows + 0.3 * np.abs(2 * columns - 1))).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("value", "share"),
+    [(4095, 0.0005), *((v, s) for v in (16383, 65535) for s in (0.00003, 0.0005, 0.015))],
+)
+def test_hot_pixels_and_burnt_in_letters_do_not_darken_a_deep_image(
+    tmp_path: Path, value: int, share: float
+) -> None:
+    pixels = _deep_chest()
+    plain = read_grey(saved(tmp_path / "plain.png", pixels))
+    marked = pixels.copy()
+    count = round(share * pixels.size)
+    marked.reshape(-1)[-count:] = value
+    seen = read_grey(saved(tmp_path / "marked.png", marked))
+    unmarked = marked == pixels
+    assert np.abs(seen.astype(int) - plain)[unmarked].max() <= 5
+    assert (seen[~unmarked] == 255).all()
+
+
+def test_a_deep_png_is_the_same_image_as_a_dicom_file_of_its_values(tmp_path: Path) -> None:
+    pixels = _deep_chest()
+    pixels[:3, :3] = 4095
+    png = read_grey(saved(tmp_path / "a.png", pixels))
+    dicom = read_grey(write_dicom(tmp_path / "a.dcm", pixels, bits=12))
+    np.testing.assert_array_equal(png, dicom)
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -150,8 +183,12 @@ def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(tmp_path: Path) -> None
     ("content", "reason"),
     [
         (b"", "the file is empty"),
-        (b"a page of text", "not an image that OpenCV can decode"),
-        (b"\xff\xd8\xff\xd9", "not an image that OpenCV can decode"),
+        (b"a page of text", "not an image, or of an unknown format; expected PNG, JPEG or DICOM"),
+        (b"\xff\xd8\xff\xd9", "damaged JPEG: no image that can be decoded"),
+        (b"II*\x00" + bytes(20), "a TIFF file; expected PNG, JPEG or DICOM"),
+        (b"MM\x00*" + bytes(20), "a TIFF file"),
+        (b"BM" + bytes(60), "a BMP file"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "a WebP file"),
         (b"\xff\xd8 and no marker", "damaged JPEG: no marker at byte 2"),
     ],
 )

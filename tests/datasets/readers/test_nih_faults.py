@@ -11,6 +11,8 @@ from cxrloc.datasets.radiograph import Box
 from cxrloc.datasets.readers import nih
 from datasets.readers.nih_rows import LISTS, ROWS, A, B, C
 
+SCAN_LISTS = ((A, B), ("scan_1.png",))
+
 
 @pytest.mark.parametrize(
     ("rows", "message"),
@@ -111,9 +113,9 @@ COUNTED = [
         {"lists": ((A, B), ())}, "images in no official list", [C], id="in no official list"
     ),
     pytest.param(
-        {"rows": [*ROWS[:2], f"{C},Mass,0,7,58,M,PA,1,1,1,1"]},
+        {"rows": [*ROWS[:2], "scan_1.png,Mass,0,7,58,M,PA,1,1,1,1"], "lists": SCAN_LISTS},
         "patient number differs from the image's name; the column counts",
-        [C],
+        ["scan_1.png"],
         id="patient unlike name",
     ),
     pytest.param(
@@ -147,8 +149,8 @@ def test_what_is_made_of_tolerable_faults(nih_tree: Any) -> None:
         (A, "Mass", 1, 2, 3, 4),  # a second Mass
         (A, "Mass", 1, 2, 3, 4),  # the same again
     ]
-    row = f"{C},Mass,0,7,58,M,PA,1,1,1,1"
-    first, _, third = nih.index(nih_tree([*ROWS[:2], row], boxes, LISTS)).radiographs
+    row = "scan_1.png,Mass,0,007.0,58,M,PA,1,1,1,1"
+    first, _, third = nih.index(nih_tree([*ROWS[:2], row], boxes, SCAN_LISTS)).radiographs
     assert first.boxes == (
         Box("Mass", (0.0, 1000.0, 20.0, 1024.0)),
         Box("Nodule", (1.0, 2.0, 4.0, 6.0)),
@@ -156,6 +158,12 @@ def test_what_is_made_of_tolerable_faults(nih_tree: Any) -> None:
     )
     assert first.labels["Nodule"] == 0
     assert third.patient_id == "7"
+
+
+def test_a_patient_that_contradicts_an_nih_name_is_refused_by_row(nih_tree: Any) -> None:
+    rows = [*ROWS[:2], f"{C},Mass,0,7,58,M,PA,1,1,1,1"]
+    with pytest.raises(ValueError, match=rf"Data_Entry.*, data row 3: image {C} has patient '7'"):
+        nih.index(nih_tree(rows, (), LISTS))
 
 
 def test_an_image_in_both_official_lists_is_an_error(nih_tree: Any) -> None:

@@ -15,7 +15,7 @@ from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
 from cxrloc.detection.torchvision_backend.backend import train_detector
-from cxrloc.detection.torchvision_backend.data import rectangle_masks, training_batch
+from cxrloc.detection.torchvision_backend.data import training_batch
 from cxrloc.detection.validation import best_ious, image_of, images_of, mean_best_iou
 from cxrloc.localization.boxes import iou
 
@@ -26,14 +26,6 @@ def _train(
     train = dataclasses.replace(config.train, epochs=epochs, **values)  # type: ignore[arg-type]
     config = dataclasses.replace(config, train=train)
     return train_detector(config, data, None, out, Init(), {"fold": 2})
-
-
-def test_the_mask_of_a_box_is_its_filled_rectangle() -> None:
-    masks = rectangle_masks(np.array([[1.4, 2.6, 3.6, 5.0]], np.float32), 8)
-    expected = torch.zeros(1, 8, 8, dtype=torch.uint8)
-    expected[0, 3:5, 1:4] = 1  # centres 1.5 2.5 3.5 across, 3.5 4.5 down
-    assert torch.equal(masks, expected)
-    assert rectangle_masks(np.zeros((0, 4), np.float32), 8).shape == (0, 8, 8)
 
 
 def test_a_batch_is_the_same_for_the_same_seed_epoch_and_image(

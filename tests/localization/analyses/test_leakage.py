@@ -7,6 +7,7 @@ from pathlib import Path
 from builders import coco_ground_truth, evaluated
 from cxrloc.classification.report.tables import to_csv, to_latex, to_markdown
 from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, write_training_images
+from cxrloc.datasets.provenance.leakage import CLEAN, LEAKED, NOT_KNOWN
 from cxrloc.datasets.provenance.sidecar import (
     LookedAt,
     Provenance,
@@ -16,9 +17,6 @@ from cxrloc.datasets.provenance.sidecar import (
 )
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.localization.analyses.leakage import (
-    CLEAN,
-    LEAKED,
-    UNKNOWN,
     LocalizerAudit,
     audit_comparison,
     audits,
@@ -102,11 +100,11 @@ def test_a_shared_boxed_image_is_counted_as_such(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_unknown_and_says_why(tmp_path: Path) -> None:
-    assert audited(None).status == UNKNOWN
+    assert audited(None).status == NOT_KNOWN
     assert "no .manifest.json next to its file" in audited(None).unknown[0]
     lost = sidecar(tmp_path / "lost", {0: {"b.png": "q"}, 1: {"a0.png": "p"}})
     (tmp_path / "lost" / "fold1" / TRAINING_IMAGES).unlink()
-    assert audited(lost).status == UNKNOWN
+    assert audited(lost).status == NOT_KNOWN
     assert audited(lost).unknown[0].startswith("fold1: no ")
     gate = tmp_path / "gate" / "classifier.safetensors"
     began = sidecar(tmp_path / "began", {0: {"b.png": "q"}, 1: {"a0.png": "p"}}, gate=gate)
@@ -135,7 +133,7 @@ def test_patients_that_the_ground_truth_does_not_name_leave_it_unknown(tmp_path:
     provenance = sidecar(tmp_path, {0: {"b.png": "q"}, 1: {"a0.png": "p"}})
     for anonymous in (dict.fromkeys(TRUTH, ""), {image: image for image in TRUTH}):
         (audit,) = audit_comparison(anonymous, {"x": provenance}, boxed_images=BOXED)
-        assert audit.status == UNKNOWN
+        assert audit.status == NOT_KNOWN
         assert audit.unknown == ("patients of some images unknown",)
 
 
@@ -158,7 +156,7 @@ def test_the_section_has_a_row_for_each_localizer_and_a_word_for_each_column(
     assert [list(row.values())[:6] for row in columns] == [
         ["grad_cam", CLEAN, 3, 0, 0, 0],
         ["mask_rcnn", LEAKED, 3, 2, 2, 2],
-        ["gate", UNKNOWN, 0, 0, 0, 0],
+        ["gate", NOT_KNOWN, 0, 0, 0, 0],
     ]
     assert columns[0]["reason"] == ""
     for column in columns[0]:
@@ -174,4 +172,4 @@ def test_the_answer_says_clean_or_who_could_not_be_checked(tmp_path: Path) -> No
         leakage(compared({"a": honest})).paragraphs[1].startswith("No scored image, or other image")
     )
     unknown = compared({"a": honest, "b": None})
-    assert "cannot be ruled out for b:" in leakage(unknown).paragraphs[1]
+    assert "Nothing found, but not known for b:" in leakage(unknown).paragraphs[1]

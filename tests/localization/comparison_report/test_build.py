@@ -80,10 +80,20 @@ def test_every_analysis_is_there_with_controls_and_every_column_is_explained() -
     by_key = _sections({"cam": EVERYWHERE}, gate=gate, maps={"cam": maps})
 
     keys = (
-        "means accuracy paired end_to_end operating_point coco_ap ladder taxonomy synonyms strata"
+        "means accuracy paired end_to_end operating_point wafroc coco_ap ladder taxonomy synonyms "
+        "strata leakage"
     )
-    assert list(by_key) == [*keys.split(), "leakage"]
-    for key in ("means", "accuracy", "paired", "end_to_end", "coco_ap", "taxonomy", "strata"):
+    assert list(by_key) == keys.split()
+    for key in (
+        "means",
+        "accuracy",
+        "paired",
+        "end_to_end",
+        "wafroc",
+        "coco_ap",
+        "taxonomy",
+        "strata",
+    ):
         for table in by_key[key].tables:
             text = " ".join(str({**row.lead, **row.trail}) for row in table.rows)
             assert "constant_box" in text, table.name
@@ -123,8 +133,11 @@ def test_a_new_section_is_one_function_and_one_entry() -> None:
 
     report = build_report(inputs, analyses=(*ANALYSES, _boxes_drawn))
 
-    keys = "means accuracy paired end_to_end operating_point coco_ap taxonomy synonyms strata"
-    assert [section.key for section in report.sections] == [*keys.split(), "leakage", "boxes_drawn"]
+    keys = (
+        "means accuracy paired end_to_end operating_point wafroc coco_ap taxonomy synonyms strata "
+        "leakage boxes_drawn"
+    )
+    assert [section.key for section in report.sections] == keys.split()
     assert "How many boxes are drawn?" in render_report(page_of(report, {}))
 
 
@@ -180,7 +193,7 @@ def test_masks_are_read_from_where_the_sidecar_says_and_once(tmp_path: Path) -> 
         write_provenance(files[name], [LookedAt(("00_0",))], masks=mask_file)
     provenances = {name: read_provenance(path) for name, path in files.items()}
 
-    _, masks_of = read_localizers(files, provenances, COCO)
+    _, masks_of, _ = read_localizers(files, provenances, COCO)
 
     assert list(masks_of) == ["box"]
     assert masks_of["box"][0].image_id == COCO["images"][0]["file_name"]
@@ -197,7 +210,7 @@ def test_masks_of_a_file_are_left_alone_where_its_sidecar_names_another(tmp_path
     write_provenance(files["beside"], [LookedAt(("00_0",))], masks=tmp_path / "masks.json")
     provenances = {name: read_provenance(path) for name, path in files.items()}
 
-    boxes, masks = read_localizers(files, provenances, COCO)
+    boxes, masks, _ = read_localizers(files, provenances, COCO)
 
     assert {name: len(columns) for name, columns in boxes.items()} == {"own": 2, "beside": 1}
     assert [mask.score for mask in masks["own"]] == [0.5]

@@ -34,7 +34,7 @@ def test_the_scoreboard_ranks_localizers_then_controls_and_joins_twins() -> None
     assert board.rows[0].note == "twin: the same boxes to the eye"
     assert [row.is_control for row in board.rows] == [False, False, True, True, True, True]
     near = [cell.text for cell in board.rows[0].cells]
-    assert (near[0], near[1], near[-1]) == ("1.000", "1.000", "unknown")
+    assert (near[0], near[1], near[-1]) == ("1.000", "1.000", "not known")
     assert {row.cells[-1].text for row in board.rows[2:]} == {"blind"}
     reference = next(row for row in board.rows if row.name == "constant_box")
     assert reference.cells[2].text == "–"  # no skill over itself

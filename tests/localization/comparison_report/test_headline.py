@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from cxrloc.datasets.provenance.leakage import LEAKED
 from cxrloc.datasets.provenance.sidecar import Provenance
-from cxrloc.localization.analyses.leakage import LEAKED, LocalizerAudit
+from cxrloc.localization.analyses.leakage import LocalizerAudit
 from cxrloc.localization.comparison_report.headline import Headline, headline
 from localization.comparison_report.drawn import (
     FAR,

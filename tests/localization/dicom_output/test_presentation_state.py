@@ -62,8 +62,8 @@ def test_a_image_without_a_window_is_presented_with_the_range_that_was_read(
     negative: Written,
 ) -> None:
     [shown] = negative["pr"].SoftcopyVOILUTSequence
-    # 0 to 4095: center and width of LINEAR_EXACT
-    assert usable_window(shown) == (2047.5, 4095, "LINEAR_EXACT")
+    # 2 to 4091, without the outermost .1 % at each side: center and width of LINEAR_EXACT
+    assert usable_window(shown) == (2046.5, 4089, "LINEAR_EXACT")
     assert negative["pr"].PresentationLUTShape == "IDENTITY"
 
 

@@ -70,3 +70,8 @@ def test_images_without_a_box_need_no_decision() -> None:
 
     assert not gate.known[TRUTH.images.row_of["c"]].any()
     assert len(gate.on_boxes(TRUTH)) == 4
+
+
+def test_a_gate_table_may_write_an_image_in_another_form() -> None:
+    gate = _decisions(("images/a.JPG", "Mass", 0.9), ("b", "Mass", 0.2))
+    assert np.argwhere(gate.known).tolist() == [[0, 0], [1, 0]]

@@ -126,6 +126,21 @@ def test_images_without_patients_are_their_own_clusters_and_it_is_said() -> None
     assert truth.notes[0].startswith("4 of 4 images have no patient id")
 
 
+def test_a_patient_is_one_cluster_however_images_and_lists_write_the_number() -> None:
+    patients = {"a.png": 13, "b.png": "00000013", "c.png": 13.0, "00000013_004_png.rf.1a.jpg": None}
+    boxes = [(name, "Mass", (1, 1, 2, 2)) for name in patients]
+    truth = ground_truth_from_coco(coco_ground_truth(["Mass"], boxes, patient_of=patients.get))
+    assert set(truth.patient_ids) == {"13"}
+    assert truth.bootstrap(resamples=10, seed=0).counts.shape == (10, 1)
+    assert truth.notes == ()  # NIH's name tells the patient
+
+
+def test_an_nih_image_of_another_patient_is_refused() -> None:
+    boxes = [("00000013_004.png", "Mass", (1, 1, 2, 2))]
+    with pytest.raises(ValueError, match=r"ground truth, row 1: image 00000013_004.png has .*'14'"):
+        ground_truth_from_coco(coco_ground_truth(["Mass"], boxes, patient_of=lambda _: 14))
+
+
 def test_crowds_and_diseases_without_a_box_are_left_out_and_it_is_said() -> None:
     coco = _four_boxes()
     del coco["annotations"][3]

@@ -81,7 +81,7 @@ def test_boxes_and_masks_read_together_are_those_read_apart(tmp_path: Path) -> N
     [
         ({"segmentation": {"counts": "11"}}, r"segmentation without a size \[height, width\]"),
         ({"segmentation": {"size": None, "counts": "11"}}, "segmentation without a size"),
-        ({"segmentation": [[1, 2]]}, "neither RLE nor polygons"),
+        ({"segmentation": [[1, 2, 3]]}, "neither RLE nor polygons"),
         ({"image_id": 7}, "image_id 7 is not in the ground truth"),
         ({"category_id": 7}, "category_id 7 is unknown"),
         ({"score": "high"}, "score 'high', expected a finite number"),

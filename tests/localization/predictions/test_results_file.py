@@ -156,7 +156,7 @@ def test_rounding_at_the_border_is_no_cut() -> None:
         (one(image_id=True), "image_id True is not in"),
         (one(image_id=[7]), r"image_id \[7\] is not in"),
         (one(category_id=3), "category_id 3 is unknown; expected one of 1 Mass, 2 Nodule"),
-        (one(category_id="Mass"), "category_id 'Mass' is unknown"),
+        (one(category_id="Hernia"), "category_id 'Hernia' is unknown"),
         (one(category_id=True), "category_id True is unknown"),
         (one(file_name="b.png"), "file_name 'b.png' does not match image_id 7, which is 'a.png'"),
         (one(category="Mass"), "category 'Mass' does not match category_id 2, which is 'Nodule'"),
@@ -172,14 +172,15 @@ def test_rounding_at_the_border_is_no_cut() -> None:
         (without("score"), "missing 'score'"),
         (without("bbox"), "has neither 'bbox' nor 'segmentation'"),
         ({**without("bbox"), "segmentation": {"size": [5, 5], "counts": "11"}}, r"size \[5, 5\], "),
-        ({**without("bbox"), "segmentation": {"size": [5, 5]}}, "neither RLE nor polygons"),
+        ({**without("bbox"), "segmentation": {"size": [100, 200]}}, "neither RLE nor polygons"),
         ({**without("bbox"), "segmentation": "x"}, "neither RLE nor polygons"),
         ({**without("bbox"), "segmentation": {"counts": "abc"}}, "neither RLE nor polygons"),
         (
             {**without("bbox"), "segmentation": {"size": None, "counts": "a"}},
             "neither RLE nor polygons",
         ),
-        ({**without("bbox"), "segmentation": [[1, 2]]}, "neither RLE nor polygons"),
+        ({**without("bbox"), "segmentation": [[1, 2]]}, r"neither .* polygons of three points"),
+        ({**without("bbox"), "segmentation": [[1, 2, 3]]}, "neither RLE nor polygons"),
         ([1, 2], "expected an object, got list"),
     ],
 )
@@ -203,8 +204,19 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.json does not exist"):
         read_predictions(tmp_path / "none.json", TRUTH)
     (tmp_path / "half.json").write_text('[{"image_id": 7')
-    with pytest.raises(ValueError, match=r"half\.json: not a JSON file"):
+    with pytest.raises(ValueError, match=r"half\.json is not JSON"):
         read_predictions(tmp_path / "half.json", TRUTH)
+
+
+@pytest.mark.parametrize(
+    "image_id",
+    ["00000013_004_png.rf.0a1b.jpg", "images\\00000013_004 (1).PNG", "1a2b3c4d-00000013_004.dcm"],
+)
+def test_an_nih_image_is_found_under_every_form_of_its_name(image_id: str) -> None:
+    images = [{**TRUTH["images"][0], "file_name": "00000013_004.png"}]
+    entry = one(image_id=image_id, file_name=image_id)
+    parsed = parse_predictions([entry], {**TRUTH, "images": images})
+    assert parsed.boxes.image_ids == ["00000013_004.png"]
 
 
 def test_two_images_of_one_stem_are_not_guessed_between() -> None:
@@ -213,7 +225,9 @@ def test_two_images_of_one_stem_are_not_guessed_between() -> None:
         "images": [*TRUTH["images"], {**TRUTH["images"][0], "id": 3, "file_name": "a.jpg"}],
     }
     assert parse_predictions([one(image_id="a.jpg")], truth).localizations[0].image_id == "a.jpg"
-    with pytest.raises(ValueError, match="image_id 'a' is not in the ground truth"):
+    with pytest.raises(
+        ValueError, match=r"image_id 'a' may be each of 'a\.png' \(id 7\), 'a\.jpg' \("
+    ):
         parse_predictions([one(image_id="a")], truth)
 
 

@@ -34,7 +34,7 @@ def test_clean_lists_end_with_0_and_leaky_ones_with_1(
     assert audit("--train", second, first, "--evaluate", third) == 1
     printed = capsys.readouterr().out
     assert "shared images             1 (00000001_000.png)" in printed
-    assert "shared patients           2 (00000002, 00000001)" in printed
+    assert "shared patients           2 (2, 1)" in printed
     assert f"LEAKED: {first} " in printed  # and not the other list
 
 
@@ -88,8 +88,18 @@ def test_unknown_patients_are_said_to_be_unknown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = listed(tmp_path / "a.txt", "a.png"), listed(tmp_path / "b.txt", "b.png")
-    assert audit("--train", first, "--evaluate", second) == 0
-    assert "unknown: the patients of some images" in capsys.readouterr().out
+    out = tmp_path / "audit.json"
+    assert audit("--train", first, "--evaluate", second, "--out", out) == 3
+    printed = capsys.readouterr().out
+    assert "  not known: patients of some images unknown\n" in printed
+    assert f"Nothing found, not known: {first}." in printed
+    assert "Clean" not in printed
+    assert json.loads(out.read_text())["status"] == "not known"
+    # what is leaked or not known outweighs what is clean
+    nih = listed(tmp_path / "nih.txt", "00000001_000.png")
+    assert audit("--train", nih, first, "--evaluate", nih) == 1
+    other = listed(tmp_path / "other.txt", "00000002_000.png")
+    assert audit("--train", nih, first, "--evaluate", other) == 3
 
 
 def test_the_lists_that_chexpert_and_mura_publish_share_patients_by_their_paths(
@@ -153,6 +163,24 @@ def test_nihs_official_lists_are_clean_and_every_boxed_image_is_in_the_test_list
         25_596,
         2_797,
     )
+
+
+def test_rsnas_and_chestx_dets_own_files_are_audited_against_nihs_lists(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    train = shared_data / "nih" / "train_val_list.txt"
+    readers, out = shared_data / "second_readers", tmp_path / "audit.json"
+    rsna = readers / "rsna" / "stage_2_train_labels.csv"
+    det = readers / "chestx_det" / "ChestX_Det_train.json"
+
+    def counts(*words: object) -> tuple[int, ...]:
+        assert audit("--train", train, "--out", out, "--evaluate", *words) == 1
+        (record,) = json.loads(out.read_text())["audits"].values()
+        kinds = ("shared_images", "shared_patients", "boxed_in_training", "evaluated_as_nih")
+        return (record["evaluated_images"], *(len(record[kind]) for kind in kinds))
+
+    assert counts(rsna, "--boxes", rsna) == (315, 30, 28, 1, 315)
+    assert counts(det) == (60, 4, 3, 1, 60)
 
 
 def test_the_boxes_of_an_evaluated_ground_truth_are_looked_for_without_being_named_twice(

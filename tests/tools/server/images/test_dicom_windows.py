@@ -80,6 +80,7 @@ def test_bits_above_those_stored_have_no_part_in_a_smaller_image(tmp_path: Path)
     path = write_dicom(tmp_path / "a.dcm", pixels, bits=16, syntax=JPEGLSLossless)
     header = dcmread(path)
     header.BitsStored, header.HighBit = 12, 11
+    header.add_new(0x60000102, "US", 12)  # OverlayBitPosition
     header.save_as(path)
     image = stored_image(path.read_bytes(), partial(shrunk, side=1))
 

@@ -9,7 +9,7 @@ import pytest
 
 from builders import coco_ground_truth, detections_list, evaluated
 from cxrloc.classification.report.tables import Cell
-from cxrloc.localization.analyses.synonyms import (
+from cxrloc.localization.analyses.strata.synonyms import (
     groups_of,
     merge_names,
     strict_and_merged_iou,

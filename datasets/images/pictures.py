@@ -1,0 +1,120 @@
+"""Decode PNG and JPEG files: upright pixels, and what the decoder says of damage.
+
+libjpeg and libpng go on after damage, with grey or shifted rows. What libjpeg says refuses the
+image; a damaged PNG fails its checksums (`headers`). Other formats are refused, since OpenCV would
+read some of them inverted or in part (TIFF's white-is-zero, its further pages).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+from cxrloc.datasets.dicom.complaints import complaint
+from cxrloc.datasets.images.headers import is_jpeg, is_png_or_jpeg, missing_scans
+
+Pixels = npt.NDArray[np.generic]
+
+_SIGNATURES = {
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"%PDF": "PDF",
+    b"\x00\x00\x00\x0cjP": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"PK\x03\x04": "ZIP",
+    b"\x1f\x8b": "gzip",
+    b"8BPS": "Photoshop",
+    b"\x5c\x01\x00\x00": "NIfTI",
+}
+_ORIENTATION = 0x0112  # EXIF (JEITA CP-3451), values 1 to 8
+# mirror left to right first, then this many quarter turns clockwise
+_TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 3), 6: (False, 1), 7: (True, 1)}
+_TURNS[8] = (False, 3)
+LYING = (5, 6, 7, 8)  # orientations whose upright image is as wide as the stored one is high
+_EXIF_MARKS = (b"Exif\x00", b"eXIf", b"Raw profile type exif")
+
+
+def decode_picture(data: bytes) -> tuple[Pixels, tuple[str, ...]]:
+    """Decode a PNG or JPEG to pixels (H, W) or (H, W, C) in BGR(A), uint8 or uint16, upright.
+
+    Returns:
+        The pixels, and a warning if they were turned.
+
+    Raises:
+        ValueError: for a damaged file or another format.
+    """
+    if not is_png_or_jpeg(data):
+        raise ValueError(f"{_kind(data)}; expected PNG, JPEG or DICOM. Convert it, as grey values")
+    pixels = _jpeg(data) if is_jpeg(data) else _with_opencv(data)
+    number = orientation(data)
+    if number not in _TURNS:
+        return pixels, ()
+    mirrored, turns = _TURNS[number]
+    upright = np.rot90(pixels[:, ::-1] if mirrored else pixels, -turns)
+    warning = f"EXIF orientation {number}: turned upright, and boxes are in the upright image."
+    return np.ascontiguousarray(upright), (warning,)
+
+
+def _kind(data: bytes) -> str:
+    known = [name for start, name in _SIGNATURES.items() if data.startswith(start)]
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        known = ["WebP"]
+    return f"a {known[0]} file" if known else "not an image, or of an unknown format"
+
+
+def _jpeg(data: bytes) -> Pixels:
+    missing = missing_scans(data)
+    if missing:
+        raise ValueError(f"truncated JPEG: {missing}")
+    try:
+        space = simplejpeg.decode_jpeg_header(data)[2]
+    except ValueError:
+        raise ValueError("damaged JPEG: no image that can be decoded") from None
+    if space not in ("Gray", "YCbCr", "RGB"):
+        return _with_opencv(data)  # CMYK
+    wanted = "GRAY" if space == "Gray" else "BGR"
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(data, wanted))
+    except ValueError as error:
+        fault = complaint(str(error), data[: data.rfind(b"\xff\xd9") + 2])
+        if fault:
+            raise ValueError(f"damaged JPEG: {fault}") from None
+        return np.asarray(simplejpeg.decode_jpeg(data, wanted, strict=False))
+
+
+def _with_opencv(data: bytes) -> Pixels:
+    try:
+        pixels: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError(f"OpenCV cannot decode it ({error.err})") from error
+    if pixels is None or pixels.size == 0:
+        raise ValueError("damaged, or not an image that OpenCV can decode")
+    return np.asarray(pixels)
+
+
+def may_be_turned(data: bytes) -> bool:
+    """Whether EXIF data starts in these bytes; its place is before the pixels."""
+    return any(mark in data for mark in _EXIF_MARKS)
+
+
+def orientation(data: bytes) -> int:
+    """EXIF orientation, 1 to 8; 1 if the file does not state it, or damaged."""
+    if not may_be_turned(data):
+        return 1
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # PIL raises all kinds of errors for damaged EXIF data
+        return 1
+    return int(value) if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -1,0 +1,75 @@
+"""Find the images of a set by name, in whatever folders a download or a converter has put them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cxrloc.datasets.images.read import IMAGE_SUFFIXES
+from cxrloc.datasets.readers.index import ReaderWarnings
+
+_PREFERRED = ((".jpg", ".jpeg"), (".png",))
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The image files below a folder.
+
+    Attributes:
+        by_stem: name without its ending -> the file; of several copies the JPEG, then the PNG, then
+            the DICOM file, as for NIH.
+        twice: name -> files of that name beyond the one in `by_stem`.
+    """
+
+    by_stem: Mapping[str, Path] = field(repr=False)
+    twice: Mapping[str, tuple[Path, ...]] = field(repr=False)
+
+    def find(self, names: Sequence[str], warnings: ReaderWarnings) -> list[Path | None]:
+        """The file of each name, given with or without an image's ending; None if there is none."""
+        stems = [stem_of(name) for name in names]
+        doubled = [name for name, stem in zip(names, stems, strict=True) if stem in self.twice]
+        warnings.warn("images in two folders, the first is used", doubled)
+        return [self.by_stem.get(stem) for stem in stems]
+
+
+def image_files(root: Path) -> ImageFiles:
+    """List the image files in a folder and below it; hidden files are skipped.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}; expected the folder with the set's images")
+    by_stem: dict[str, Path] = {}
+    twice: dict[str, tuple[Path, ...]] = {}
+    for path in sorted(_images_below(root), key=_rank):
+        stem = stem_of(path.name)
+        first = by_stem.setdefault(stem, path)
+        if first is not path and _rank(first)[0] == _rank(path)[0]:
+            twice[stem] = (*twice.get(stem, ()), path)
+    return ImageFiles(by_stem, twice)
+
+
+def _images_below(root: Path) -> list[Path]:
+    paths = []
+    for folder, below, names in os.walk(root.absolute(), followlinks=True):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        images = (name for name in names if name.lower().endswith(IMAGE_SUFFIXES))
+        paths += [Path(folder, name) for name in images if not name.startswith(".")]
+    return paths
+
+
+def stem_of(name: str) -> str:
+    """The name without folders and an image's ending; other dots stay, as in DICOM's UIDs."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    ending = next((s for s in IMAGE_SUFFIXES if last.lower().endswith(s)), "")
+    return last[: len(last) - len(ending)]
+
+
+def _rank(path: Path) -> tuple[int, str]:
+    """Rank among copies: DICOM is last, as its window may differ from the one in the copies."""
+    ends = path.suffix.lower()
+    kind = next((i for i, kind in enumerate(_PREFERRED) if ends in kind), len(_PREFERRED))
+    return kind, str(path)

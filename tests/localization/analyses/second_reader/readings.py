@@ -1,0 +1,52 @@
+"""A ground truth of four patients, and what a second reader may say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from builders import coco_ground_truth, evaluated
+from cxrloc.localization.evaluation.evaluated import Evaluated
+from cxrloc.localization.localizer import Localization
+from cxrloc.localization.predictions.columns import BoxColumns
+from cxrloc.localization.predictions.second_reader import SecondReading
+
+DISEASES = ("Infiltration", "Mass", "Pneumonia")
+PATIENTS = ("a", "b", "c", "d")
+WHOLE = (20.0, 20.0, 40.0, 40.0)  # the box of every disease on every image
+HALF = (20.0, 20.0, 40.0, 30.0)  # IoU .5
+FAR = (0.0, 50.0, 10.0, 60.0)  # IoU 0
+Box = tuple[float, float, float, float]
+OPACITY = {"Infiltration": "Opacity", "Mass": "Mass", "Pneumonia": "Opacity"}
+
+
+def reading(
+    boxes: Sequence[tuple[str, str, Box]],
+    images: str = "abcd",
+    judged: tuple[str, ...] = ("Opacity", "Mass"),
+    common: Mapping[str, str | None] = OPACITY,
+    **fields: Any,
+) -> SecondReading:
+    names, diseases, corners = zip(*boxes, strict=True)
+    columns = BoxColumns(names, diseases, np.array(corners), np.ones(len(boxes)))
+    return SecondReading(columns, frozenset(images), judged, common, **fields)
+
+
+def compared(
+    readers: Mapping[str, SecondReading],
+    boxed: Sequence[tuple[str, str]] = tuple((p, d) for p in PATIENTS for d in DISEASES),
+    localizer: Box = HALF,
+    **inputs: Any,
+) -> Evaluated:
+    """The localizer `net` gives one box for every ground-truth box."""
+    coco = coco_ground_truth(
+        DISEASES, [(image, disease, (20, 20, 20, 20)) for image, disease in boxed], images=["e"]
+    )
+    gate = inputs.pop("gate", None)
+    for image in coco["images"]:
+        image["not_exhaustive_category_ids"] = inputs.get("unboxed", {}).get(image["file_name"], [])
+    inputs.pop("unboxed", None)
+    net = [Localization(image, disease, localizer, 0.5) for image, disease in boxed]
+    return evaluated(coco, {"net": net}, gate, second_readers=dict(readers), **inputs)
