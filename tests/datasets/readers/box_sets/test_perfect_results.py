@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from cxrloc.datasets.prepared.coco import load_coco
+from cxrloc.localization.evaluation.box_scores import score_boxes
 from cxrloc.localization.evaluation.coco_ap import coco_ap
+from cxrloc.localization.evaluation.detections import place
+from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
+from cxrloc.localization.predictions.results_file import read_predictions
 from cxrloc.tools.prepare_data import main
 from datasets.readers.box_sets import layouts
 
@@ -57,6 +61,10 @@ def test_the_prepared_boxes_are_the_published_ones_and_score_1(
     names = [c["name"] for c in coco["categories"] if c["id"] in boxed]
     assert [precision.per_disease[disease]["ap_50_95"] for disease in names] == [1.0] * len(names)
     assert set(precision.undefined).isdisjoint(names)
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    predicted = read_predictions(tmp_path / "results.json", coco)
+    scores = score_boxes(place(ground_truth_from_coco(coco), predicted))
+    assert scores.iou.tolist() == [1.0] * len(published)
 
 
 def _all_in_fold_0(radiographs: list[object], *rest: object) -> dict[str, int]:
