@@ -33,7 +33,7 @@ from cxrloc.datasets.files.manifest import file_sha256, run_manifest
 from cxrloc.datasets.prepared.check_images import check_images
 from cxrloc.datasets.prepared.folder import write_prepared
 from cxrloc.datasets.prepared.protocols.protocol import folds_of
-from cxrloc.datasets.prepared.summary import counts, patients_note, summary_text
+from cxrloc.datasets.prepared.summary import counts, summary_text
 from cxrloc.datasets.readers.index import DatasetIndex
 from cxrloc.datasets.readers.registry.datasets import DATASETS, Dataset, find_dataset
 
@@ -139,7 +139,6 @@ def prepare(config: PrepareConfig) -> Path:
     manifest = {
         **run_manifest(config, seed=config.seed, hashes=hashes, started=started),
         "diseases": list(diseases),
-        "patients": list(patients_note(on_disk)),
         "protocol": protocol or None,
         "counts": {"in the lists": counts(radiographs), "on disk": counts(on_disk)},
         "unreadable": unreadable,
