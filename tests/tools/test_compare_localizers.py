@@ -39,8 +39,8 @@ TABLES = (
     "second_reader_differences",
     "second_reader_agreement",
 )
-FIGURES = ("iou_boxplots", "accuracy_curves", "taxonomy", "strata", "paired_boxplots")
-FIGURES += ("second_reader_1",)
+_BOXPLOTS = ("iou_boxplots", "paired_boxplots", "second_reader_1")
+FIGURES = (*_BOXPLOTS, "accuracy_curves", "taxonomy", "strata")
 PAGES = {"report.html", "per_box.csv", "summary.json"}
 
 

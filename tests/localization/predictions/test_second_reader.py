@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ OPACITY = LabelMap(dict.fromkeys(("Infiltration", "Pneumonia", "Consolidation"),
 
 def _read(
     folder: Path,
-    boxes: list[tuple[str, str, tuple[float, ...]]],
+    boxes: Sequence[tuple[str, str, tuple[float, ...]]],
     labels: LabelMap | None = None,
     **coco: Any,
 ) -> SecondReading:
