@@ -18,7 +18,7 @@ from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.images.transforms import fitted, square_scale
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
-from cxrloc.datasets.prepared.splits import Split, fold_split, official_split
+from cxrloc.datasets.prepared.splits import Split, fold_split, whole_official_split
 from cxrloc.datasets.prepared.summary import patients_note
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.image_lists import write_training_images
@@ -46,7 +46,6 @@ from cxrloc.localization.predictions.masks import encode_mask
 from cxrloc.localization.predictions.results_file import write_predictions
 
 _CHUNK = 16
-_VALIDATION_SHARE = 0.1  # of the official train part, where data.validation asks for one
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,6 @@ def _prepare(config: MaskRCNNConfig) -> _Run:
         raise ValueError(
             f"data.diseases {unknown}: no box in {prepared.root}; expected some of {categories}"
         )
-    if config.data.split == "official" and not prepared.official:
-        raise ValueError(
-            f"data.split official: {prepared.root} has no official lists; prepare with them, or "
-            "split by folds"
-        )
     all_images = config.data.predict == "all" or config.data.negatives > 0
     radiographs = [r for r in prepared.radiographs if all_images or r.boxes]
     cache = run_on_rank_zero(_open_cache, config, prepared, radiographs)
@@ -169,10 +163,10 @@ def _test_images(run: _Run, fold: int | None) -> list[Radiograph]:
 
 
 def _split(run: _Run, fold: int | None) -> Split:
-    if fold is not None:
-        return fold_split(run.radiographs, run.prepared.folds, fold, run.prepared.k)
-    official, seed = run.prepared.official, run.config.seed
-    return official_split(run.radiographs, official, _VALIDATION_SHARE, seed, run.diseases)
+    data = run.prepared
+    if fold is None:
+        return whole_official_split(run.radiographs, data.official, run.config.seed, run.diseases)
+    return fold_split(run.radiographs, data.folds, fold, data.k)
 
 
 def _list_training_images(

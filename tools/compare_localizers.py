@@ -101,12 +101,23 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
         metavar="FOLDER",
         help="folder of the images (default: the prepared folder's)",
     )
+    _add_ground_truth_options(group)
+
+
+def _add_ground_truth_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--labels",
         type=Path,
         metavar="MAP.yaml",
         help="label map for the names of the ground truth's categories: one line `name: DISEASE` "
         "each, or `name: null` to leave it out; results files may use either name",
+    )
+    group.add_argument(
+        "--protocol",
+        default="",
+        metavar="NAME",
+        help="check that a named protocol is followed, such as nih-boxes-v1, stamp the report with "
+        "it, and print the rows for its results table",
     )
 
 
@@ -194,6 +205,7 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.second_reader_labels,
         arguments.images,
         arguments.labels,
+        arguments.protocol,
     )
     inputs = read_inputs(
         files,

@@ -10,6 +10,12 @@ r"""Box the images of a prepared folder, each by the model that has not seen its
 A run folder holds `fold0/`, `fold1/`, ...: each image is predicted by the model of its own test
 fold. All diseases are boxed, whatever the gate decides; `compare --gate` applies its decisions.
 
+    cxrloc localize --localizer mask_rcnn --maskrcnn runs/maskrcnn \
+        --prepared data/rsna --labels nih_to_rsna.yaml --out runs/on_rsna.json
+
+With --labels or --external the folder is of another data set: each image is predicted by the first
+model that has not seen its patient, and `compare` says what was trained on what.
+
 With --maps and --remove-markers, the file of maps also holds the maps of the images without
 burnt-in letters, and the shortcut check of `compare` sets the two side by side.
 
@@ -25,36 +31,46 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.markers import Removal, without_markers
+from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
-from cxrloc.datasets.radiograph import LoadedImage, Radiograph
-from cxrloc.detection.fold_models import FoldModel, ModelFiles, check_markers_kept, plan_fold_models
 from cxrloc.detection.localizer_registry import (
     ALIGNED,
     LocalizerInputs,
     build_localizer,
     localizer_entry,
 )
+from cxrloc.detection.planning.external_models import (
+    check_not_merged,
+    disease_counterparts,
+    external_facts,
+    plan_external_models,
+    write_rest,
+)
+from cxrloc.detection.planning.fold_models import (
+    FoldModel,
+    ModelFiles,
+    check_markers_kept,
+    plan_fold_models,
+)
 from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.cam.heat_maps import HeatMaps, check_map_file, write_heat_maps
 from cxrloc.localization.cam.rules import rules_of_fold
-from cxrloc.localization.localizer import Cells, Localization, Localizer, Pair
+from cxrloc.localization.localizer import Localizer
+from cxrloc.localization.predictions.predicted import Predicted, readable
+from cxrloc.localization.predictions.relabelled import Counterparts, RelabelledLocalizer
 from cxrloc.localization.predictions.results_file import write_predictions
 
 if TYPE_CHECKING:
     from cxrloc.datasets.prepared.folder import PreparedData
-
-Maps = dict[Pair, Cells]
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,12 @@ class LocalizeConfig:
             (NAME.maps.safetensors). Only grad_cam localizers have any.
         remove_markers: also write the maps of the images with burnt-in letters masked or inpainted,
             which takes a second pass over the boxed images. The boxes do not change.
+        external: the prepared folder is of another data set than the models.
+        labels: label map (YAML) from the model's diseases to the other data set's, one line
+            `Effusion: Pleural Effusion` each, null for those without a counterpart. Without it
+            equal names are counterparts.
+        seen: of another data set, refuse or leave_out images whose patient every model has seen.
+            The ground truth of the others is then written beside OUT.
         strict: stop at the first image that cannot be read.
         device: cpu, cuda or auto.
         precision: number format of the network.
@@ -94,13 +116,23 @@ class LocalizeConfig:
     cam_rules: Path | None = None
     maps: Path | None = None
     remove_markers: Removal | None = None
+    external: bool = False
+    labels: Path | None = None
+    seen: Literal["refuse", "leave_out"] = "refuse"
     strict: bool = False
     device: str = "cpu"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
 
+    @property
+    def is_external(self) -> bool:
+        """Whether the prepared folder is of another data set than the models."""
+        return self.external or self.labels is not None
+
     def __post_init__(self) -> None:
         entry = localizer_entry(self.localizer)
+        if self.is_external and (self.folds is not None or self.cam_rules is not None):
+            raise ValueError("--folds and --cam-rules belong to the models' own data set")
         if self.maps is not None:
             check_map_file(self.maps)
             if not entry.has_maps:
@@ -121,23 +153,6 @@ class LocalizeConfig:
                 f"{self.localizer} needs {needed} (a run folder or a bundle), and no other model; "
                 f"got {' and '.join(sorted(given)) or 'neither'}"
             )
-
-
-@dataclass
-class Predicted:
-    """What has been predicted so far."""
-
-    boxes: list[Localization] = field(default_factory=list)
-    extra: dict[Pair, Mapping[str, Any]] = field(default_factory=dict)
-    unreadable: dict[str, str] = field(default_factory=dict)
-    maps: Maps = field(default_factory=dict)
-    bare_maps: Maps = field(default_factory=dict)  # of the images without markers
-    looked_at: list[LookedAt] = field(default_factory=list)
-
-    @property
-    def images(self) -> int:
-        """Number of images that were looked at, with a box or without."""
-        return sum(len(look.images) for look in self.looked_at)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -165,7 +180,6 @@ def localize(config: LocalizeConfig) -> Predicted:
         ValueError, FileNotFoundError: for a fold without a model, or a model of another
             preparation.
     """
-    from cxrloc.datasets.prepared.coco import load_coco
     from cxrloc.datasets.prepared.folder import load_prepared
 
     started = time.time()
@@ -173,19 +187,27 @@ def localize(config: LocalizeConfig) -> Predicted:
     coco = load_coco(prepared.files.ground_truth)
     done = Predicted()
     hashes = {"ground_truth": file_sha256(prepared.files.ground_truth)}
-    fold_models = [_with_rules(model, config, prepared) for model in _fold_models(config, prepared)]
+    fold_models = _fold_models(config, prepared)
+    pairs = [disease_counterparts(model, coco, config.labels) for model in fold_models]
+    if config.maps is not None:
+        check_not_merged(pairs)
     if config.cam_rules is not None:
         hashes["cam_rules"] = file_sha256(config.cam_rules)
-    for model in fold_models:
-        predict_images(model, config, coco, done)
+    for model, names in zip(fold_models, pairs, strict=True):
+        predict_images(model, names, config, coco, done)
         if model.bundle is not None:
             hashes[str(model.bundle)] = file_sha256(model.bundle)
     write_predictions(config.out, done.boxes, coco, done.extra)
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
     facts = {"image_count": done.images, "boxes": len(done.boxes), "unreadable": done.unreadable}
-    out_of_fold = all(model.fold is not None for model in fold_models if model.bundle is not None)
+    trained = [model for model in fold_models if model.bundle is not None]
+    out_of_fold = not config.is_external and all(model.fold is not None for model in trained)
     if config.maps is not None:
         _write_maps(config, done, prepared.folds if out_of_fold else None)
+    if config.is_external:
+        facts["external"] = external_facts(fold_models, pairs[0], config.prepared)
+        if config.seen == "leave_out":
+            write_rest(config.out, fold_models, coco)
     summary = {"notice": RESEARCH_USE, **facts, "out_of_fold": out_of_fold, **manifest}
     write_provenance(config.out, done.looked_at, summary)
     return done
@@ -197,23 +219,33 @@ def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldMod
         raise ValueError(f"{config.prepared}: no image with a box is on disk; try --images all")
     path = config.maskrcnn or config.gate
     models = ModelFiles(localizer_entry(config.localizer).bundle_file, path)
-    fold_models = plan_fold_models(images, prepared, models, config.folds)
+    if config.is_external:
+        fold_models = plan_external_models(images, models, config.seen)
+    else:
+        fold_models = plan_fold_models(images, prepared, models, config.folds)
     if config.remove_markers is not None:
         check_markers_kept(fold_models)
-    return fold_models
+    return [_with_rules(model, config, prepared) for model in fold_models]
 
 
 def predict_images(
-    model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any], done: Predicted
+    model: FoldModel,
+    names: Counterparts,
+    config: LocalizeConfig,
+    coco: Mapping[str, Any],
+    done: Predicted,
 ) -> None:
     """Predict the images of one model, with a progress bar, into `done`."""
     localizer = _localizer(model, config, coco)
-    diseases = _diseases(model, coco)
+    if config.is_external:
+        localizer = RelabelledLocalizer(localizer, names.sources)
+    diseases = list(names.sources)
     title = config.localizer if model.fold is None else f"{config.localizer} fold {model.fold}"
     bar = progress(model.images, title)
-    with_maps = _boxed_pairs(model.images) if config.maps is not None else set()
+    boxed_pairs = {(r.image_id, box.disease) for r in model.images for box in r.boxes}
+    with_maps = boxed_pairs if config.maps is not None else set()
     looked_at = []
-    for image in _readable(bar, model.bundle is not None, config.strict, done):
+    for image in readable(bar, model.bundle is not None, config.strict, done):
         output = localizer.localize([image], diseases)
         done.boxes += output.boxes
         done.extra |= output.facts
@@ -238,10 +270,6 @@ def _localizer(model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any]
     return build_localizer(config.localizer, inputs)
 
 
-def _boxed_pairs(images: Sequence[Radiograph]) -> set[Pair]:
-    return {(image.image_id, box.disease) for image in images for box in image.boxes}
-
-
 def _with_rules(model: FoldModel, config: LocalizeConfig, prepared: PreparedData) -> FoldModel:
     if config.cam_rules is None:
         return model
@@ -264,35 +292,6 @@ def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int
         removal=config.remove_markers or "",
     )
     write_heat_maps(config.maps, maps)
-
-
-def _diseases(model: FoldModel, coco: Mapping[str, Any]) -> list[str]:
-    """Diseases of the ground truth that the model knows; the others are reported."""
-    names = [str(category["name"]) for category in coco["categories"]]
-    of_model = model.metadata.get("diseases", names)
-    unknown = [name for name in names if name not in of_model]
-    if unknown:
-        print(f"{model.bundle} does not know {', '.join(unknown)}: no boxes", file=sys.stderr)
-    return [name for name in names if name in of_model]
-
-
-def _readable(
-    radiographs: Iterable[Radiograph], with_pixels: bool, strict: bool, done: Predicted
-) -> Iterator[LoadedImage]:
-    from cxrloc.datasets.images.read import read_radiograph, readable_images
-
-    def failed(radiograph: Radiograph, error: ValueError) -> None:
-        if strict:
-            raise error
-        done.unreadable[radiograph.image_id] = str(error)
-
-    read = read_radiograph if with_pixels else _unread
-    return (image for _, image in readable_images(radiographs, read, failed))
-
-
-def _unread(radiograph: Radiograph) -> LoadedImage:
-    """For a control, which does not look."""
-    return radiograph.image(np.zeros((1, 1), np.uint8))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ r"""Classify and box images: for each image two pictures (boxes, heat maps) and 
         --maskrcnn demo/maskrcnn/fold0 --out predictions
     cxrloc predict study/*.dcm --gate classifier.safetensors --dicom-out \
         --out predictions
+    cxrloc predict images/ --gate demo/gate/fold0 --export coco --out predictions
 
 INPUT is an image file (PNG, JPEG, DICOM) or a folder (searched with its subfolders). For image
 a.png, OUT receives a.boxes.jpg, a.heat.jpg and a.json (described in
@@ -22,14 +23,15 @@ localization/diagnosis/examination_table.py).
 (secondary capture), and refuses an image that is not DICOM. These files hold the patient's name and
 number; nothing else written here does (see docs/how-to/dicom.md). Research use only, never a
 diagnosis.
+
+--export writes images and boxes for a tool in which people correct them; `cxrloc prepare` reads
+what comes back (docs/tutorials/your_own_data.md).
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,9 +47,14 @@ from cxrloc.datasets.images.read import decode_image, read_bytes, readable_image
 # what needs torch is imported where it is used: --help and a wrong option answer at once
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.datasets.readers.layouts import study_of
 from cxrloc.datasets.readers.loose_images import image_name, images_below, unique_names
 from cxrloc.detection.run_config import MASK_RCNN
+from cxrloc.localization.diagnosis.finished import (
+    Probabilities,
+    of_study,
+    read_done,
+    source_facts,
+)
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis
@@ -55,7 +62,7 @@ if TYPE_CHECKING:
 
 STUDIES = "study_predictions.csv"
 _MOST_ROWS = 20
-Probabilities = dict[str, float]
+EXPORT_FORMS = ("coco", "yolo", "labelstudio", "fiftyone")  # keys of exports.write.EXPORTS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,7 +97,7 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
     before, boxed = len(done), 0
     try:
         for path, diagnosis in _predicted(diagnoser, missing, arguments, manifest, failures):
-            done[path] = _of_study(path, ((f.disease, f.probability) for f in diagnosis.findings))
+            done[path] = of_study(path, ((f.disease, f.probability) for f in diagnosis.findings))
             boxed += bool(diagnosis.present)
     except OSError as error:  # of writing: what cannot be read is a failure of its own
         raise OSError(f"writing to {arguments.out}: {error}") from error
@@ -101,6 +108,8 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
         )
         _print_table(arguments.out, [names[path] for path in names if path in done])
         _report(failures, arguments.out)
+    if arguments.export and done:
+        _export(arguments, {path: name for path, name in names.items() if path in done})
     studies = {path: done.get(path) for path in names}
     _write_studies(arguments.out, studies, diagnoser.gate.examination_thresholds)
     return int(bool(failures))
@@ -146,7 +155,7 @@ def _predicted(
         except ValueError as error:
             failures.append(f"{path}: {error}")
             continue
-        write_outputs(image, diagnosis, stem, {**manifest, **_source(path)})
+        write_outputs(image, diagnosis, stem, {**manifest, **source_facts(path)})
         yield path, diagnosis
 
 
@@ -160,28 +169,6 @@ def _write_studies(
 
     for line in write_studies(out / STUDIES, images, thresholds):
         print(line)
-
-
-def read_done(
-    out: Path, name: str, path: Path, manifest: Mapping[str, Any]
-) -> Probabilities | None:
-    """What its study needs of an image that is done; None for an image to predict.
-
-    It is done if `out` holds its JSON, made from the same file by the same models and settings.
-    """
-    try:
-        record: dict[str, Any] = json.loads((out / f"{name}.json").read_bytes())
-        then, now = record["manifest"], {**manifest, **_source(path)}
-        same = all(then[key] == now[key] for key in ("config", "hashes", "image"))
-        findings = [(f["disease"], f["probability"]) for f in record["findings"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # no such file, or not written by this tool: the image is predicted again
-    return _of_study(path, findings) if same else None
-
-
-def _of_study(path: Path, findings: Iterable[tuple[str, float]]) -> Probabilities:
-    """Disease -> probability of an image of a study; nothing is kept of the many others."""
-    return dict(findings) if study_of(path) is not None else {}
 
 
 def write_outputs(
@@ -232,15 +219,6 @@ def _readable(
         yield (path, source), image
 
 
-def _source(path: Path) -> dict[str, Any]:
-    """Facts that tell a file from another of the same name, without reading it."""
-    status = path.stat() if path.is_file() else None
-    changed = (status.st_size, status.st_mtime_ns) if status else (None, None)
-    # as a hash: archives call folders after patients
-    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
-    return {"image": {"path_sha256": place, "bytes": changed[0], "mtime_ns": changed[1]}}
-
-
 def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> dict[str, Any]:
     from cxrloc.detection.load_diagnoser import bundle_files
 
@@ -269,6 +247,14 @@ def _print_table(out: Path, names: Sequence[str]) -> None:
     print()
 
 
+def _export(arguments: argparse.Namespace, names: Mapping[Path, str]) -> None:
+    from cxrloc.localization.predictions.exports.write import write_export
+
+    for form in arguments.export:
+        written = write_export(form, names, arguments.out, arguments.export_boxes)
+        print(f"For correction in {form}: {written}, with {len(names)} images beside it.")
+
+
 def _report(failures: Sequence[str], out: Path) -> None:
     for failure in failures:
         print(f"predict: not done: {failure}", file=sys.stderr)
@@ -282,7 +268,17 @@ def _parser() -> argparse.ArgumentParser:
     results = parser.add_argument_group("results")
     results.add_argument("--out", type=Path, required=True, help="folder for the results")
     results.add_argument("--dicom-out", action="store_true", help="also write DICOM objects")
+    to_tool = f"also write images and boxes for correction: {', '.join(EXPORT_FORMS)}"
+    results.add_argument("--export", action="append", choices=EXPORT_FORMS, help=to_tool)
+    strongest = "boxes of a disease to export, the detector's if there is one (default: 1)"
+    results.add_argument("--export-boxes", type=_count, default=1, metavar="N", help=strongest)
     return parser
+
+
+def _count(word: str) -> int:
+    if not (word.isdecimal() and int(word) > 0):
+        raise argparse.ArgumentTypeError(f"{word!r}, expected a whole number from 1")
+    return int(word)
 
 
 def _input(word: str) -> Path:

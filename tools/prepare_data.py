@@ -7,13 +7,17 @@ r"""Check a data set, report missing images, and write the folder that all later
         --out data/elbow
     cxrloc prepare --dataset coco --root EXPORT --labels diseases.yaml \
         --patient '^([0-9]+)_' --out data/mine
+    cxrloc prepare --dataset vindr --root vinbigdata --readers majority \
+        --out data/vindr
 
 coco, yolo, voc and csv are folders of anyone's images (PNG, JPEG, DICOM) with boxes as CVAT, Label
-Studio, Roboflow and others write them; see docs/tutorials/your_own_data.md.
+Studio, Roboflow and others write them; see docs/tutorials/your_own_data.md. For public sets of
+boxes see docs/how-to/public_box_sets.md.
 
-The folds are by patient, over the images that are on disk. With --strict, every warning is an
-error, an unreadable image among them. A second run replaces the folder's files one by one, each as
-a whole. Research use only, never a diagnosis.
+The folds are by patient, over the images that are on disk. Patients with NIH's own boxes get the
+folds of protocol nih-boxes-v1, whichever images are there (with 5 folds and seed 0). With --strict,
+every warning is an error, an unreadable image among them. A second run replaces the folder's files
+one by one, each as a whole. Research use only, never a diagnosis.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
 from cxrloc.datasets.prepared.check_images import check_images
 from cxrloc.datasets.prepared.folder import write_prepared
-from cxrloc.datasets.prepared.splits import patient_folds
+from cxrloc.datasets.prepared.protocols.protocol import folds_of
 from cxrloc.datasets.prepared.summary import counts, summary_text
 from cxrloc.datasets.readers.index import DatasetIndex
 from cxrloc.datasets.readers.registry.datasets import DATASETS, Dataset, find_dataset
@@ -39,8 +43,9 @@ class PrepareConfig:
     """What is prepared.
 
     Attributes:
-        dataset: the data set's layout: nih, chexpert or mura, or the format of the annotations:
-            coco, yolo, voc or csv. Phantoms come in the layouts of nih, chexpert and mura.
+        dataset: the data set's layout: nih, chexpert, mura, chestx-det, chestx-det10, rsna, vindr,
+            siim or chexlocalize, or the format of the annotations: coco, yolo, voc or csv. Phantoms
+            come in the layouts of nih, chexpert and mura.
         root: folder of the data set.
         out: folder to write.
         folds: number of folds, by patient.
@@ -53,7 +58,7 @@ class PrepareConfig:
         annotations: file or folder of the annotations (coco, yolo, voc, csv; default: looked for in
             the usual places below the root folder).
         labels: YAML file with lines `name: disease` that map and merge the names of the
-            annotations (coco, yolo, voc, csv; default: names as they are).
+            annotations (coco, yolo, voc, csv, public sets of boxes; default: names as they are).
         patient: regular expression with one group, the patient in an image's file name (coco, yolo,
             voc, csv; default: the annotations' own patient, or each image is its own).
         patient_column: column with the patient (csv).
@@ -115,6 +120,7 @@ def prepare(config: PrepareConfig) -> Path:
         official=index.official,
         warnings=index.warnings,
         images_checked=config.check_pixels,
+        folds=config.folds,
     )
     print(f"\n{summary}")
     radiographs = [
@@ -126,11 +132,14 @@ def prepare(config: PrepareConfig) -> Path:
             f"none of the {len(radiographs):,} listed images is on disk; expected them in {root} "
             f"in the data set's own layout, which datasets/{config.dataset}.py describes"
         )
-    folds = patient_folds(on_disk, diseases, config.folds, config.seed)
+    folds, protocol = folds_of(radiographs, diseases, config.folds, config.seed)
+    if protocol:
+        print(f"folds of protocol {protocol}: score with cxrloc compare --protocol {protocol}")
     hashes = {path.name: file_sha256(path) for path in index.sources}
     manifest = {
         **run_manifest(config, seed=config.seed, hashes=hashes, started=started),
         "diseases": list(diseases),
+        "protocol": protocol or None,
         "counts": {"in the lists": counts(radiographs), "on disk": counts(on_disk)},
         "unreadable": unreadable,
         "warnings": dict(index.warnings),

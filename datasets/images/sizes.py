@@ -19,7 +19,7 @@ from cxrloc.datasets.progress import progress
 _FIRST_BYTES = 4096
 _MORE_BYTES = 1 << 18  # a JPEG's frame header may come after a colour profile and a thumbnail
 _CHUNK = 500
-_SIZE_TAGS: list[str | int | tuple[int, int]] = ["Rows", "Columns"]
+_SIZE_TAGS = ["Rows", "Columns"]
 
 
 def size_hw(path: Path) -> tuple[int, int]:

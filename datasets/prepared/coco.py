@@ -1,7 +1,7 @@
 """Convert radiographs to a COCO ground truth, without loss.
 
-Boxes become `bbox` xywh with the finding's polygons, or a rectangle. Positive labels without a
-box, for which a prediction is neither right nor wrong, go into the image's
+Boxes become `bbox` xywh with the finding's polygons, or a rectangle. Diseases labelled present or
+unknown without a box, for which a prediction is neither right nor wrong, go into the image's
 `not_exhaustive_category_ids` (LVIS's key). COCO tools ignore it and the extra image keys
 `patient_id` (if known), `view`, `sex`, `age_years`, `labels` (all positive diseases, boxed or not)
 and `fold`.
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from cxrloc.datasets.files.coco.images import SizeOf
 from cxrloc.datasets.files.coco.read import NOTES, read_coco
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels.map import LabelMap
@@ -54,7 +55,9 @@ def select_images(coco: Mapping[str, Any], file_names: Set[str]) -> dict[str, An
     return {**coco, "images": images, "annotations": annotations}
 
 
-def load_coco(path: Path, labels: LabelMap | None = None) -> dict[str, Any]:
+def load_coco(
+    path: Path, labels: LabelMap | None = None, size_of: SizeOf | None = None
+) -> dict[str, Any]:
     """Read a COCO ground truth, ours or any tool's, as ours (`datasets.files.coco.read`).
 
     What was changed or is doubtful is a UserWarning each, and in `coco["info"]["reading_notes"]`.
@@ -63,7 +66,7 @@ def load_coco(path: Path, labels: LabelMap | None = None) -> dict[str, Any]:
         FileNotFoundError: if the file is missing.
         ValueError: if it is not JSON, lacks a section, or has inconsistent ids, names or boxes.
     """
-    foreign = read_coco(path, labels)
+    foreign = read_coco(path, labels, size_of)
     if not foreign.notes:
         return foreign.coco
     for note in foreign.notes:
@@ -77,7 +80,9 @@ def _image(
     category: Mapping[str, int],
     folds: Mapping[str, int] | None,
 ) -> dict[str, Any]:
-    unboxed = [d for d in radiograph.positives if d in category and d not in radiograph.boxed]
+    unboxed = [
+        d for d in category if d not in radiograph.boxed and radiograph.labels.get(d, 0) != 0
+    ]
     age = radiograph.age_years
     entry = {
         "id": number,

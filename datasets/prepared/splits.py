@@ -126,6 +126,29 @@ def official_split(
     return _split(radiographs, parts)
 
 
+def whole_official_split(
+    radiographs: Sequence[Radiograph],
+    official: Mapping[str, str],
+    seed: int,
+    diseases: Sequence[str],
+    validation_share: float = 0.1,
+) -> Split:
+    """`official_split`, refused where one of its two parts has no image.
+
+    Raises:
+        ValueError: for no image of a part, and as `official_split`.
+    """
+    parts = {official.get(r.image_id) for r in radiographs}
+    missing = [part for part in ("train_val", "test") if part not in parts]
+    if missing:
+        raise ValueError(
+            f"the official split has no {' and no '.join(missing)} image among the "
+            f"{len(radiographs)} here; prepare the data set with its official lists and images of "
+            "both parts, or split by folds"
+        )
+    return official_split(radiographs, official, validation_share, seed, diseases)
+
+
 def stratified_split(
     radiographs: Sequence[Radiograph],
     diseases: Sequence[str],

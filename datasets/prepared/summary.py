@@ -61,12 +61,14 @@ def summary_text(
     official: Mapping[str, str],
     warnings: ReaderWarnings,
     images_checked: bool,
+    folds: int = 1,
 ) -> str:
     """Write the whole table as text.
 
     Args:
         radiographs: the whole data set; `path` is None for images without a file.
         unreadable: image id -> reason, for images with an unusable file.
+        folds: number of folds into which the images are split.
     """
     present = [r for r in radiographs if r.path is not None and r.image_id not in unreadable]
     boxed_diseases = boxed_diseases if any(r.boxes for r in radiographs) else ()
@@ -78,6 +80,7 @@ def summary_text(
     lines += ["", *_per_disease(radiographs, present, diseases, boxed_diseases, unboxed), ""]
     if boxed_diseases:
         lines += _unboxed(unboxed)
+    lines += _rare(present, diseases, folds)
     lines += _undecided(present, diseases)
     lines += ["", "Warnings and notes:" if warnings else "No warnings.", *warnings.lines()]
     return "\n".join(lines) + "\n"
@@ -159,6 +162,19 @@ def _unboxed(unboxed: Sequence[UnboxedPositives]) -> list[str]:
         f"* {labels[0]:,} positive labels on {image_counts[0]:,} boxed images have no box "
         f"({labels[1]:,} on {image_counts[1]:,} on disk):",
         "  predictions there are ignored: they are neither right nor wrong.",
+    ]
+
+
+def _rare(present: Sequence[Radiograph], diseases: Sequence[str], folds: int) -> list[str]:
+    """Diseases that some fold must be without."""
+    patients = {d: len({r.patient_id for r in present if r.labels.get(d) == 1}) for d in diseases}
+    rare = [f"{disease} ({count})" for disease, count in patients.items() if 0 < count < folds]
+    if not rare:
+        return []
+    return [
+        "",
+        f"Fewer patients than the {folds} folds: {', '.join(rare)}. Some folds cannot score them,",
+        "and some models have never seen them: take fewer --folds, or merge them by --labels.",
     ]
 
 

@@ -105,6 +105,19 @@ def _check_patient(image: str, patient: str, first: dict[str, tuple[str, str]], 
         raise ValueError(f"{where}: image {names} has patients {patients}; correct one of the rows")
 
 
+def patients_of_images(
+    images: Iterable[Mapping[str, Any]], where: str = "the ground truth"
+) -> dict[str, str]:
+    """Name of each COCO image -> the key of its patient; empty if nothing tells it.
+
+    Raises:
+        ValueError: for an NIH image with another patient than its name says.
+    """
+    rows = ((str(i["file_name"]), patient_key(i.get("patient_id")), "") for i in images)
+    people = persons(image_list(rows, where).patient_of)
+    return {name: people[name][0].patient if people[name] else "" for name in people}
+
+
 def listed(radiographs: Iterable[Radiograph]) -> ImageList:
     """The list of some radiographs; patients that the data set does not tell are unknown.
 

@@ -55,6 +55,9 @@ class Provenance:
         images_by_model: model -> ids of the images it predicted.
         models: model -> its record; empty for a control.
         masks: results file with masks, or None.
+        external: None if the models predicted their own data set; otherwise `trained_on` (prepared
+            folders), `predicted`, `labels` (disease of the models -> name in the ground truth, or
+            null) and `no_counterpart` (`model` and `ground_truth`: names of either alone).
         problem: why the sidecar cannot tell which images were predicted; empty if it can.
     """
 
@@ -63,6 +66,7 @@ class Provenance:
     models: Mapping[str, Mapping[str, Any]] = field(repr=False, default_factory=dict)
     masks: Path | None = None
     problem: str = ""
+    external: Mapping[str, Any] | None = field(repr=False, default=None)
 
     @property
     def images(self) -> frozenset[str]:
@@ -159,7 +163,13 @@ def read_sidecar(path: Path) -> Provenance:
     if unnamed:
         raise ValueError(f"{path}: images of {unnamed[0]}, but the models are {', '.join(models)}")
     masks = record.get("masks")
-    return Provenance(path, images, models, None if masks is None else path.parent / masks)
+    return Provenance(
+        path,
+        images,
+        models,
+        None if masks is None else path.parent / masks,
+        external=record.get("external"),
+    )
 
 
 def _problem(record: Mapping[str, Any], path: Path) -> str:

@@ -50,6 +50,8 @@ def _images_of(given: Path, out: Path | None) -> list[Path]:
 
 
 def _is_output(path: Path, out: Path | None) -> bool:
+    if out is not None and _in_export(path.resolve(), out.resolve()):
+        return True
     ending = next((ending for ending in _OWN_IMAGES if path.name.endswith(ending)), None)
     if ending is None:
         return False
@@ -60,6 +62,11 @@ def _is_output(path: Path, out: Path | None) -> bool:
     except OSError:
         return False
     return b'"manifest"' in record
+
+
+def _in_export(path: Path, out: Path) -> bool:
+    """Whether the image is a copy for a tool of annotation, in `out`/export_FORM."""
+    return out in path.parents and path.relative_to(out).parts[0].startswith("export_")
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:

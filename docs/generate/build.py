@@ -22,7 +22,7 @@ from generate.api import ROOMS, api_pages
 from generate.configuration import configuration_page
 from generate.file_formats import file_formats_page
 from generate.glossary import glossary_page
-from generate.markdown import REPOSITORY
+from generate.markdown import REPOSITORY, with_tables
 from generate.notebook import notebook_page
 from generate.sections import sections_page
 from generate.verbs import verbs_page
@@ -78,7 +78,10 @@ def write_sources(source: Path) -> None:
 
 
 def generated_pages() -> dict[str, str]:
-    """Path below the site -> text of every page that is made from the code."""
+    """Path below the site -> text of every page that is made from the code or from a table."""
+    protocols = {
+        str(page.relative_to(DOCS)): with_tables(page) for page in DOCS.glob("protocols/*.md")
+    }
     pages = {
         "reference/glossary.md": glossary_page(),
         "reference/verbs.md": verbs_page(),
@@ -86,7 +89,7 @@ def generated_pages() -> dict[str, str]:
         "reference/sections.md": sections_page(),
         "reference/file_formats.md": file_formats_page(),
     }
-    return pages | {f"reference/api/{name}": text for name, text in api_pages().items()}
+    return protocols | pages | {f"reference/api/{name}": text for name, text in api_pages().items()}
 
 
 def _write(path: Path, text: str) -> None:

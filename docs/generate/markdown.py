@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import inspect
 import re
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,30 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; bars and line breaks in a cell are escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+_TABLE = re.compile(r"^<!-- table (\S+): (.+) -->$", re.MULTILINE)
+
+
+def with_tables(page: Path) -> str:
+    """A page with each `<!-- table FILE.csv: column, column -->` replaced by these columns.
+
+    The file lies beside the page.
+
+    Raises:
+        ValueError: for a column that the file does not have.
+    """
+
+    def filled(match: re.Match[str]) -> str:
+        columns = match[2].split(", ")
+        with (page.parent / match[1]).open(newline="", encoding="utf-8") as handle:
+            reader = csv.DictReader(handle)
+            missing = set(columns) - set(reader.fieldnames or ())
+            if missing:
+                raise ValueError(f"{page}: {match[1]} has no column {', '.join(sorted(missing))}")
+            return table(columns, [[plain(row[c]) for c in columns] for row in reader])
+
+    return _TABLE.sub(filled, page.read_text(encoding="utf-8"))
 
 
 def _cell(text: str) -> str:

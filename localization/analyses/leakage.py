@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.datasets.files.keys import patient_key
 from cxrloc.datasets.provenance.image_lists import ImageList, image_list
 from cxrloc.datasets.provenance.leakage import CLEAN, LEAKED, NOT_KNOWN, LeakageAudit, audit_model
 from cxrloc.datasets.provenance.names import common_key
@@ -169,3 +170,53 @@ def _row(audit: LocalizerAudit) -> TableRow:
         },
         trail={"reason": "; ".join(audit.unknown)},
     )
+
+
+def external_validation(evaluated: Evaluated) -> Section | None:
+    """What was trained on what, where a localizer predicted another data set than its own."""
+    provenances = {
+        name: provenance
+        for name, provenance in evaluated.inputs.provenances.items()
+        if provenance is not None and provenance.external is not None
+    }
+    if not provenances:
+        return None
+    title = "External validation: what was trained on what?"
+    rows = tuple(_external_row(name, provenance) for name, provenance in provenances.items())
+    table = ResultTable("external_validation", title, rows, ())
+    finding = f"{', '.join(provenances)} predicted another data set than the one of the training."
+    text = (
+        "Diseases are paired by the label map that the images were predicted with, or by equal "
+        "names. A disease of the ground truth without a counterpart in one of these models is "
+        "scored for no localizer. Whether a model has seen these patients: see the leakage audit."
+    )
+    return Section("external_validation", title, finding, (finding, text), (table,))
+
+
+def _external_row(name: str, provenance: Provenance) -> TableRow:
+    facts = provenance.external or {}
+    images, patients = _training_size(provenance)
+    pairs = [f"{disease} as {target}" for disease, target in facts["labels"].items() if target]
+    return TableRow(
+        block="external_validation",
+        lead={"localizer": name, "trained on": ", ".join(facts["trained_on"])},
+        cells={"training images": images, "training patients": patients},
+        trail={
+            "predicted": facts["predicted"],
+            "predicted diseases": "; ".join(pairs),
+            "not asked": ", ".join(facts["no_counterpart"]["model"]),
+            "not scored": ", ".join(facts["no_counterpart"]["ground_truth"]),
+        },
+    )
+
+
+def _training_size(provenance: Provenance) -> tuple[int | str, int | str]:
+    """Images and patients behind the models; `not known` without their lists."""
+    patient_of: dict[str, str] = {}
+    for model in provenance.models:
+        try:
+            patient_of |= provenance.training(model).patient_of
+        except (OSError, ValueError):
+            return NOT_KNOWN, NOT_KNOWN
+    patients = {patient_key(patient) for patient in patient_of.values()} - {""}
+    return len(patient_of), len(patients) if all(patient_of.values()) else NOT_KNOWN

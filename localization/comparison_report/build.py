@@ -14,11 +14,18 @@ from dataclasses import dataclass, field
 
 from cxrloc.localization.analyses.average_precision import average_precision
 from cxrloc.localization.analyses.chexlocalize.section import chexlocalize
+from cxrloc.localization.analyses.end_to_end.operating_point import operating_point
 from cxrloc.localization.analyses.end_to_end.section import end_to_end
 from cxrloc.localization.analyses.end_to_end.wafroc import wafroc
 from cxrloc.localization.analyses.gallery.pictures import gallery
 from cxrloc.localization.analyses.ladder.ladder import ladder
-from cxrloc.localization.analyses.leakage import LocalizerAudit, audits, leakage, leakage_stamp
+from cxrloc.localization.analyses.leakage import (
+    LocalizerAudit,
+    audits,
+    external_validation,
+    leakage,
+    leakage_stamp,
+)
 from cxrloc.localization.analyses.means import accuracy, means, paired
 from cxrloc.localization.analyses.second_reader.section import second_reader
 from cxrloc.localization.analyses.shortcut.section import shortcut
@@ -28,6 +35,11 @@ from cxrloc.localization.analyses.taxonomy.section import taxonomy
 from cxrloc.localization.comparison_report.answer import conclusion
 from cxrloc.localization.comparison_report.first_screen import first_screen
 from cxrloc.localization.comparison_report.headline import Headline, headline
+from cxrloc.localization.comparison_report.protocol import (
+    ProtocolResult,
+    protocol_result,
+    protocol_section,
+)
 from cxrloc.localization.evaluation.comparison import Comparison
 from cxrloc.localization.evaluation.evaluated import ComparisonInputs, Evaluated
 from cxrloc.localization.report.first_screen import Answer
@@ -41,6 +53,7 @@ ANALYSES: tuple[Analysis, ...] = (
     paired,
     second_reader,
     end_to_end,
+    operating_point,
     wafroc,
     average_precision,
     ladder,
@@ -50,6 +63,8 @@ ANALYSES: tuple[Analysis, ...] = (
     chexlocalize,
     shortcut,
     leakage,
+    external_validation,
+    protocol_section,
 )
 
 
@@ -61,6 +76,7 @@ class ComparisonReport:
         stamp: empty, or `LEAKED: ...`, which must stand on every table.
         headline: the answer in one sentence, with the figures that it was made from.
         answer: the first screen of the page, with the answer at length.
+        protocol: None where none was asked for.
     """
 
     comparison: Comparison
@@ -70,6 +86,7 @@ class ComparisonReport:
     headline: Headline
     answer: Answer = field(repr=False)
     gallery: tuple[Picture, ...] = field(repr=False)
+    protocol: ProtocolResult | None = field(repr=False, default=None)
 
 
 def build_report(
@@ -91,4 +108,5 @@ def build_report(
         headline=said,
         answer=first_screen(evaluated, said, checked, conclusion(evaluated)),
         gallery=gallery(evaluated),
+        protocol=evaluated.once(protocol_result),
     )

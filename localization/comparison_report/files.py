@@ -43,6 +43,7 @@ def write_results(
     results |= {"headline": report.headline.record(), "answer": list(report.answer.words)}
     results["second_readers"] = second_reader_records(report.sections)
     results["stamp"] = report.stamp
+    results["protocol"] = report.protocol and report.protocol.summary()
     results["leakage"] = [{"localizer": a.localizer, "status": a.status} for a in report.audits]
     write_json(out / "summary.json", results)
 
@@ -61,8 +62,9 @@ def page_of(report: ComparisonReport, manifest: dict[str, Any]) -> Report:
     comparison = report.comparison
     names = list(dict.fromkeys(s.name for s in comparison.localizers if not s.is_control))
     who = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "the controls"
+    protocol = f"{p.name} ({p.check.status}): " if (p := report.protocol) else ""
     return Report(
-        title=f"Localizers compared: {who}",
+        title=f"{protocol}Localizers compared: {who}",
         answer=report.answer,
         sections=report.sections,
         gallery=report.gallery,
@@ -81,6 +83,9 @@ def terminal_text(report: ComparisonReport, out: Path) -> str:
     for reader in report.answer.readers:
         said = textwrap.wrap(f"{reader.title}. {reader.note}", _WIDTH)
         lines += [*said, *_reader_lines(reader), ""]
+    if report.protocol is not None:
+        where = f"docs/protocols/{report.protocol.name}.csv"
+        lines += [f"Rows for the results table, {where}:", report.protocol.csv()]
     return "\n".join([*lines, f"Report: {out / 'report.html'}. {RESEARCH_USE}."])
 
 

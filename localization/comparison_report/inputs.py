@@ -12,16 +12,30 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.datasets.files.coco.read import NOT_ON_DISK
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.labels.map import LabelMap, read_label_map
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
+from cxrloc.datasets.prepared.protocols.check import (
+    ProtocolCheck,
+    check_ground_truth,
+    check_settings,
+)
+from cxrloc.datasets.prepared.protocols.protocol import find_protocol
 from cxrloc.datasets.provenance.sidecar import Provenance, read_provenance
 from cxrloc.datasets.readers.find_images import find_images
 from cxrloc.datasets.readers.index import ReaderWarnings
 from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
 from cxrloc.localization.cam.heat_maps import read_heat_maps
+from cxrloc.localization.comparison_report.counterparts import (
+    not_scored,
+    scored_boxes,
+    scored_masks,
+    without_counterpart,
+)
+from cxrloc.localization.comparison_report.image_sizes import size_notes, sizes_in
 from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.evaluated import ComparisonInputs
 from cxrloc.localization.evaluation.gate_decisions import gate_decisions
@@ -53,6 +67,7 @@ class InputFiles:
             truth's; None: names are compared as they are.
         images: folder of the images; None: that of the prepared folder.
         labels: label map of the ground truth's categories; None: they keep their names.
+        protocol: name of the protocol that is followed; empty: none.
     """
 
     ground_truth: Path
@@ -64,6 +79,7 @@ class InputFiles:
     reader_labels: Path | None = None
     images: Path | None = None
     labels: Path | None = None
+    protocol: str = ""
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -88,10 +104,15 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         FileNotFoundError, ValueError: naming the file and what was expected of it.
     """
     labels = None if files.labels is None else read_label_map(files.labels)
-    coco, _ = _warned(load_coco, files.ground_truth, labels)
+    sizes = None if files.images is None else sizes_in(files.images)
+    coco, _ = _warned(partial(load_coco, size_of=sizes), files.ground_truth, labels)
     coco = with_missing(coco, files.ground_truth)
-    truth = ground_truth_from_coco(coco)
+    protocol = _followed(files, coco, settings)
     provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
+    scored = without_counterpart(coco, provenances)
+    truth = ground_truth_from_coco(scored)
+    rules = () if protocol is None else (protocol.note,)
+    truth = replace(truth, notes=(*rules, *truth.notes, *not_scored(coco, provenances)))
     gate = segmentations = None
     if files.gate is not None:
         gate = gate_decisions(truth.images, read_gate_table(files.gate))
@@ -100,21 +121,35 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         segmentations = read_segmentations(files.segmentations)
     reader_labels = None if files.reader_labels is None else read_label_map(files.reader_labels)
     boxes, masks, notes = read_localizers(files.predictions, provenances, coco)
-    truth = replace(truth, notes=(*truth.notes, *notes))
+    paths = image_paths(truth, files.ground_truth, files.images)
+    truth = replace(truth, notes=(*truth.notes, *size_notes(truth.images, paths), *notes))
     return ComparisonInputs(
         truth=truth,
-        predictions={name: place(truth, columns) for name, columns in boxes.items()},
+        predictions={n: place(truth, scored_boxes(columns, truth)) for n, columns in boxes.items()},
         gate=gate,
         provenances=provenances,
         maps={name: read_heat_maps(path) for name, path in files.maps.items()},
-        masks=masks,
-        image_paths=image_paths(truth, files.ground_truth, files.images),
+        masks={n: scored_masks(results, truth) for n, results in masks.items()},
+        image_paths=paths,
         second_readers={
-            name: _reading(path, coco, reader_labels) for name, path in files.second_readers.items()
+            name: _reading(path, scored, reader_labels)
+            for name, path in files.second_readers.items()
         },
         segmentations=segmentations,
+        protocol=protocol,
         **settings,
     )
+
+
+def _followed(
+    files: InputFiles, coco: Mapping[str, Any], settings: Mapping[str, Any]
+) -> ProtocolCheck | None:
+    """The check of the protocol that is asked for, if any."""
+    if not files.protocol:
+        return None
+    protocol = find_protocol(files.protocol)
+    check_settings(protocol, settings.get("resamples", RESAMPLES), settings.get("seed", 0))
+    return check_ground_truth(protocol, coco, str(files.ground_truth))
 
 
 def _reading(path: Path, coco: dict[str, Any], labels: LabelMap | None) -> SecondReading:
@@ -171,7 +206,7 @@ def read_localizers(
             if name in sources:
                 masks[name], more = _warned(read_mask_results, sources[name], coco)
                 said += more
-        notes += [f"{name}: {note}" for note in said]
+        notes += [f"predictions of {name}: {note}" for note in said]
     return boxes, {name: results for name, results in masks.items() if results}, notes
 
 

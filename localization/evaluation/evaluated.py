@@ -16,6 +16,7 @@ import numpy as np
 
 from cxrloc.classification.metrics.bootstrap import RESAMPLES, ClusterBootstrap
 from cxrloc.datasets.files.keys import KnownImages
+from cxrloc.datasets.prepared.protocols.check import ProtocolCheck
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.evaluation.box_scores import BoxScores, score_boxes
@@ -25,6 +26,7 @@ from cxrloc.localization.evaluation.controls import (
     OtherPatients,
     boxed_controls,
     controls_everywhere,
+    with_answers,
 )
 from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.gate_decisions import GateDecisions
@@ -54,6 +56,7 @@ class ComparisonInputs:
         resamples, seed: resamples of patients; the seed is also used for random_map.
         thresholds: of acc_iou, acc_iobb and acc_iogt.
         noninferiority_margin: see `comparison.compare`.
+        protocol: the protocol that the ground truth follows; None if none was asked for.
         published: print the published figures of NIH's diseases next to ours.
 
     Raises:
@@ -74,6 +77,7 @@ class ComparisonInputs:
     seed: int = 0
     thresholds: tuple[float, ...] = THRESHOLDS
     noninferiority_margin: float | None = None
+    protocol: ProtocolCheck | None = None
     published: bool = True
 
     def __post_init__(self) -> None:
@@ -169,6 +173,14 @@ class Evaluated:
     def everywhere(self) -> dict[str, Detections]:
         """The localizers, and the controls that box every disease on every image."""
         return {**self.inputs.predictions, **controls_everywhere(self._others, self.inputs.gate)}
+
+    @cached_property
+    def answering(self) -> dict[str, Detections]:
+        """`everywhere`, for settings that tell the number of boxes: controls have as many."""
+        return {
+            name: with_answers(boxes, self.controls[name]) if name in self.controls else boxes
+            for name, boxes in self.everywhere.items()
+        }
 
     @cached_property
     def control_scores(self) -> dict[str, BoxScores]:

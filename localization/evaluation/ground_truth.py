@@ -21,9 +21,7 @@ import numpy.typing as npt
 
 from cxrloc.classification.metrics.bootstrap import ClusterBootstrap
 from cxrloc.datasets.files.coco.read import NOT_ON_DISK, NOTES
-from cxrloc.datasets.files.keys import patient_key
-from cxrloc.datasets.provenance.image_lists import image_list
-from cxrloc.datasets.provenance.names import persons
+from cxrloc.datasets.provenance.image_lists import patients_of_images
 from cxrloc.localization.boxes import xywh_to_xyxy
 
 FloatArray = npt.NDArray[np.float64]
@@ -196,7 +194,7 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
             "the ground truth has no box to score; expected at least one annotation. For images "
             "without boxes, cxrloc check-shortcuts shows where heat maps point"
         )
-    patient_of = _patients(coco["images"])
+    patient_of = patients_of_images(coco["images"])
     images = _image_table(coco, patient_of)
     names = {c["id"]: str(c["name"]) for c in coco["categories"]}
     file_names = {image["id"]: str(image["file_name"]) for image in coco["images"]}
@@ -268,17 +266,6 @@ def _image_table(coco: Mapping[str, Any], patient_of: Mapping[str, str]) -> Imag
         folds=None if not folds or None in folds else tuple(int(f) for f in folds),
         numbers=tuple(image["id"] for image in images),
     )
-
-
-def _patients(images: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Image -> the key of its patient, from `patient_id` or the name; empty if neither tells it.
-
-    Raises:
-        ValueError: for an NIH image with another patient than its name says.
-    """
-    rows = ((str(i["file_name"]), patient_key(i.get("patient_id")), "") for i in images)
-    people = persons(image_list(rows, "the ground truth").patient_of)
-    return {name: people[name][0].patient if people[name] else "" for name in people}
 
 
 def _status(

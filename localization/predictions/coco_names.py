@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from cxrloc.datasets.files.coco.categories import SOURCES, SYNONYMS, synonym_key
 from cxrloc.datasets.files.coco.images import SOURCE_ID, plain_name, stems
 from cxrloc.datasets.files.coco.read import LEFT_OUT
 from cxrloc.datasets.files.coco.values import Key, id_key, shown, some
+from cxrloc.datasets.files.keys import image_key
 from cxrloc.datasets.images.read import IMAGE_SUFFIXES
 from cxrloc.datasets.labels.map import name_key
 
@@ -39,8 +41,12 @@ class CocoNames:
         for image in images:
             for stem in self._stems[image["file_name"]]:
                 self._images_of_stem.setdefault(stem, []).append(image)
+        self._images_of_key: dict[str, list[Any]] = {}
+        for image in images:
+            self._images_of_key.setdefault(image_key(image["file_name"]), []).append(image)
         self._images_of_digits = _by_digits(self.image_of_id)
         self._known: dict[Any, Any] = {}
+        self._known_diseases: dict[Any, str | None] = {}
         left_out = coco.get("info", {}).get(LEFT_OUT, ()) if "info" in coco else ()
         self.category_of = {c["name"]: _first_id(c) for c in coco["categories"]}
         self._diseases = _Diseases(coco["categories"], left_out)
@@ -87,16 +93,18 @@ class CocoNames:
         return list({image["id"]: image for image in images}.values())
 
     def _images_of_name(self, value: str) -> list[Any]:
-        name = plain_name(value)
-        if name in self.image_of:
-            return [self.image_of[name]]
-        path = PurePosixPath(name)  # without extension; or the name has none, dots included
-        images = self._images_of_stem.get(path.name, [])
-        if not images and path.suffix.lower() in IMAGE_SUFFIXES:
-            images = self._images_of_stem.get(path.stem, [])
+        names = [plain_name(value), unquote(plain_name(value))]
+        whole = [self.image_of[name] for name in names if name in self.image_of]
+        if whole:
+            return whole[:1]
+        paths = [PurePosixPath(name) for name in names]
+        # without extension; or the name has none, dots included
+        stems = [path.name for path in paths]
+        stems += [path.stem for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+        images = next((self._images_of_stem[s] for s in stems if s in self._images_of_stem), [])
+        images = images or self._images_of_key.get(image_key(value), [])
         if len(images) > 1:
-            same = [image for image in images if _same_end(image["file_name"], path)]
-            return same or images
+            return [i for i in images if _same_end(i["file_name"], paths[0])] or images
         return images
 
     def disease(self, entry: Mapping[str, Any], where: str) -> str | None:
@@ -105,7 +113,12 @@ class CocoNames:
         Raises:
             ValueError: starting with `where`, if it has none, or if id and name say two.
         """
-        return self._diseases.of(entry, where)
+        written = entry.get("category_id"), *map(entry.get, _NAME_KEYS)
+        if type(written[0]) is not int or not all(v is None or type(v) is str for v in written[1:]):
+            return self._diseases.of(entry, where)
+        if written not in self._known_diseases:
+            self._known_diseases[written] = self._diseases.of(entry, where)
+        return self._known_diseases[written]
 
     def check_file_name(self, entry: Mapping[str, Any], image: Any, where: str) -> None:
         """Raise ValueError if an entry's file_name is another image's."""
@@ -113,7 +126,8 @@ class CocoNames:
         if written == image["file_name"]:
             return
         name = PurePosixPath(plain_name(str(written)))
-        if not {name.name, name.stem} & self._stems[image["file_name"]]:
+        same_key = image_key(str(written)) == image_key(image["file_name"])
+        if not same_key and not {name.name, name.stem} & self._stems[image["file_name"]]:
             raise ValueError(
                 f"{where}: file_name {shown(written)} does not match image_id "
                 f"{shown(entry['image_id'])}, which is {image['file_name']!r} in the ground truth; "

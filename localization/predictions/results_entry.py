@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cxrloc.datasets.files.coco.masks import has_mask
-from cxrloc.datasets.files.coco.values import shown
+from cxrloc.datasets.files.coco.values import is_number, shown
 from cxrloc.localization.predictions.coco_names import CocoNames, has_category_name
 from cxrloc.localization.predictions.masks import box_around
 
@@ -68,7 +68,7 @@ def _box_xywh(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) ->
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_finite_number, value))
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
 
 
 def score_of(entry: Mapping[str, Any], where: str) -> float:
@@ -77,10 +77,6 @@ def score_of(entry: Mapping[str, Any], where: str) -> float:
     Raises:
         ValueError: starting with `where`, if it is no finite number.
     """
-    if not _is_finite_number(entry.get("score")):
+    if not is_number(entry.get("score")):
         raise ValueError(f"{where}: score {entry['score']!r}, expected a finite number")
     return float(entry["score"])
-
-
-def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

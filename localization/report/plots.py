@@ -47,7 +47,8 @@ _WIDEST = 15.0  # inches: on a page, the letters of a wider figure are too small
 
 def iou_boxplots(comparison: Comparison) -> Figure:
     """The IoU of every localizer, disease by disease."""
-    return boxplots(comparison.truth, comparison.localizers, "IoU of the top-1 box")
+    scored = "matched" if comparison.truth.several else "top-1"
+    return boxplots(comparison.truth, comparison.localizers, f"IoU of the {scored} box")
 
 
 def boxplots(truth: GroundTruth, localizers: tuple[ScoredLocalizer, ...], title: str) -> Figure:

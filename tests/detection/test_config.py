@@ -84,3 +84,12 @@ def test_a_run_needs_its_folders() -> None:
         MaskRCNNConfig(data=DataConfig(prepared="p"))
     with pytest.raises(ValueError, match=r"data\.prepared is empty"):
         MaskRCNNConfig(out="o")
+
+
+def test_the_official_split_has_one_detector_and_no_folds() -> None:
+    official = DataConfig(prepared="p", split="official")
+    assert _run(data=official).test_folds(5) == (None,)
+    with pytest.raises(ValueError, match=r"folds 5: data\.split official has no folds; omit it"):
+        _run(data=official, folds=5)
+    with pytest.raises(ValueError, match=r"data.folds \[0\]: data.split official has no folds"):
+        DataConfig(prepared="p", split="official", folds=[0])

@@ -41,7 +41,7 @@ from cxrloc.datasets.images.read import (
 )
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.progress import progress
-from cxrloc.detection.fold_models import FoldModel, ModelFiles, plan_fold_models, unseen
+from cxrloc.detection.planning.fold_models import FoldModel, ModelFiles, plan_fold_models, unseen
 from cxrloc.localization.analyses.shortcut.section import shortcut_check
 from cxrloc.localization.analyses.shortcut.shortcut import read_regions
 from cxrloc.localization.cam.heat_maps import (

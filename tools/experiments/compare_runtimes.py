@@ -38,7 +38,7 @@ from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.image_lists import read_training_images
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
-from cxrloc.detection.fold_models import FoldModel, ModelFiles, plan_fold_models, unseen
+from cxrloc.detection.planning.fold_models import FoldModel, ModelFiles, plan_fold_models, unseen
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.classifier import ClassifierBundle

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.files.coco.categories import Categories
-from cxrloc.datasets.files.coco.frames import check_frames
+from cxrloc.datasets.files.coco.frames import check_frames, check_outlines
 from cxrloc.datasets.files.coco.images import Images
 from cxrloc.datasets.files.coco.masks import (
     box_of_polygons,
@@ -21,10 +21,11 @@ from cxrloc.datasets.files.coco.masks import (
     polygons,
     run_lengths,
 )
-from cxrloc.datasets.files.coco.values import flag, id_key, number, shown, some
+from cxrloc.datasets.files.coco.values import flag, id_key, is_number, shown, some
 
 OUTSIDE_PX = 1e-6  # x + width of a box on the border differs from it only by rounding
-_FLOATS = frozenset({float, int})
+_OUTLINES = 500
+_FOUR_FLOATS = [float] * 4
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,22 @@ def our_annotations(
     boxes = np.array([entry["bbox"] for entry in entries], dtype=np.float64).reshape(-1, 4)
     frames = np.array([sizes[entry["image_id"]] for entry in entries]).reshape(-1, 2)[:, ::-1]
     image_ids = np.array([entry["image_id"] for entry in entries])
-    notes = check_frames(boxes, frames, image_ids, f"{where}: the boxes of the annotations")
+    notes = _outline_notes(entries, where) + check_frames(boxes, frames, image_ids, where)
     _check_inside(boxes, frames, places, where)
     counts["cut off"] = _cut_off(entries, boxes, frames)
     entries = _once(entries, counts)
     for our_id, entry in enumerate(entries, start=1):
         entry["id"] = our_id
     return Annotations(entries, (*notes, *_notes(counts, len(entries))))
+
+
+def _outline_notes(entries: list[dict[str, Any]], where: str) -> list[str]:
+    """Whether boxes and polygons agree, in the first annotations that have both."""
+    both = [entry for entry in entries if isinstance(entry.get("segmentation"), list)]
+    around = [box_of_polygons(entry["segmentation"]) for entry in both[:_OUTLINES]]
+    boxes = [entry["bbox"] for entry in both[:_OUTLINES]]
+    as_array = [np.array(rows, dtype=np.float64).reshape(-1, 4) for rows in (boxes, around)]
+    return check_outlines(as_array[0], as_array[1], where)
 
 
 def _here(row: Any, place: int, where: str) -> str:
@@ -105,8 +115,8 @@ def _entry(
     bbox = _bbox(row, segmentation, here, counts)
     entry = {**row, "image_id": image, "category_id": category, "bbox": bbox}
     entry["iscrowd"] = int(_is_crowd(row, here, counts))
-    area = number(row.get("area"))
-    entry["area"] = row["area"] if type(row.get("area")) in _FLOATS and area else bbox[2] * bbox[3]
+    area = row.get("area")
+    entry["area"] = area if is_number(area) and area > 0 else bbox[2] * bbox[3]
     entry.pop("segmentation", None)
     return entry if segmentation is None else {**entry, "segmentation": segmentation}
 
@@ -132,6 +142,9 @@ def _bbox(
 ) -> list[float]:
     """The annotation's box x, y, width, height, or that around its mask."""
     bbox = row.get("bbox")
+    plain = type(bbox) is list and list(map(type, bbox)) == _FOUR_FLOATS  # in most files all are
+    if plain and math.isfinite(sum(bbox)) and bbox[2] > 0 and bbox[3] > 0:
+        return bbox
     if segmentation is not None and (bbox in (None, "", []) or not any(_numbers(bbox))):
         counts["from mask"] += 1
         around = (
@@ -141,7 +154,7 @@ def _bbox(
         )
         bbox = list(around)
     good = isinstance(bbox, list) and len(bbox) == 4
-    good = good and all(type(v) in _FLOATS and math.isfinite(v) for v in bbox or ())
+    good = good and all(map(is_number, bbox or ()))
     if not good or bbox is None or bbox[2] <= 0 or bbox[3] <= 0:
         also = "" if segmentation is not None or bbox else ", or a segmentation"
         raise ValueError(

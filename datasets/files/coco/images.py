@@ -130,7 +130,8 @@ def _entry(
         raise ValueError(
             f"{here} has no positive integer width and height ({name!r} has "
             f"{shown(row.get('width'))} and {shown(row.get('height'))}); write there the pixels of "
-            "the image that the boxes were drawn on, as PIL.Image.open(file).size gives them"
+            "the image that the boxes were drawn on, as PIL.Image.open(file).size gives them, or "
+            "give the folder of the images (--images)"
         )
     entry = {**row, "id": our_id, "file_name": name, "width": width, "height": height}
     _check_facts(entry, here)
@@ -142,6 +143,9 @@ def _check_facts(entry: dict[str, Any], here: str) -> None:
     for kind in ("labels", "not_exhaustive_category_ids"):
         if entry.get(kind) is not None and not isinstance(entry[kind], list):
             raise ValueError(f"{here} has {kind} {shown(entry[kind])}, expected a list")
+    for name in entry.get("labels") or ():
+        if not isinstance(name, str) or not is_text(name):
+            raise ValueError(f"{here} has {shown(name)} in labels, expected names of diseases")
     if entry.get("age_years") not in (None, ""):
         entry["age_years"] = _checked(number, entry, "age_years", "a number of years", here)
     elif "age_years" in entry:

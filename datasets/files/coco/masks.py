@@ -12,17 +12,19 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
-from cxrloc.datasets.files.coco.values import shown, whole
+from cxrloc.datasets.files.coco.values import is_number, shown, whole
 
 Box = tuple[float, float, float, float]
 Polygons = list[list[float]]
 _COMPRESSED = re.compile(r"[0-o]*[0-O]")  # 6 bits a character; the last one has no continuation
-_NUMBERS = frozenset({int, float})
+_FLOATS = frozenset({float})
 
 
 def has_mask(value: Any) -> bool:
     """Whether a segmentation is there: null, "", [], [[]] and {} are none."""
-    return any(map(has_mask, value)) if isinstance(value, list) else value not in (None, "", {})
+    if isinstance(value, list):
+        return any(map(has_mask, value)) if value and isinstance(value[0], list) else bool(value)
+    return value not in (None, "", {})
 
 
 def polygons(value: Sequence[Any], where: str) -> Polygons:
@@ -33,13 +35,26 @@ def polygons(value: Sequence[Any], where: str) -> Polygons:
     Raises:
         ValueError: starting with `where`.
     """
+    if all(map(_is_plain, value)):  # in most files all are
+        return list(value)
     flat = [list(part) for part in _parts(value)]
     for part in flat:
-        if not all(type(v) in _NUMBERS and math.isfinite(v) for v in part) or len(part) % 2:
+        if not all(map(is_number, part)) or len(part) % 2:
             raise ValueError(
                 f"{where}: segmentation is neither RLE nor polygons of finite x, y: {shown(part)}"
             )
     return [part for part in flat if len(part) >= 6]
+
+
+def _is_plain(part: Any) -> bool:
+    """Whether it is a flat list of finite x, y of at least three points."""
+    return (
+        type(part) is list
+        and len(part) >= 6
+        and len(part) % 2 == 0
+        and _FLOATS.issuperset(map(type, part))
+        and math.isfinite(sum(part))
+    )
 
 
 def _parts(value: Sequence[Any]) -> list[Sequence[Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 Key = int | str
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?")  # 12, "12" and "12.0"; "012" is a name
+_NUMBERS = frozenset({int, float})
 _FALSE = frozenset({"", "0", "0.0", "false", "no", "none", "null"})
 _TRUE = frozenset({"1", "1.0", "true", "yes"})
 
@@ -36,6 +37,11 @@ def number(value: Any) -> float | None:
     return result if math.isfinite(result) else None
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, and no text or true."""
+    return type(value) in _NUMBERS and number(value) is not None
+
+
 def whole(value: Any) -> int | None:
     """A whole number, also from text or a float; None for anything else."""
     result = value if type(value) is int else number(value)
@@ -43,9 +49,11 @@ def whole(value: Any) -> int | None:
 
 
 def flag(value: Any) -> bool | None:
-    """A yes or no such as `iscrowd`: null and "" are no; None if it is neither."""
-    text = "" if value is None else str(value).strip().casefold()
-    if isinstance(value, list | dict) or text not in _FALSE | _TRUE:
+    """A yes or no such as `iscrowd`: null and what is empty are no; None if it is neither."""
+    if type(value) is int and value in (0, 1):
+        return value == 1
+    text = "" if value in (None, [], {}) else str(value).strip().casefold()
+    if text not in _FALSE | _TRUE:
         return None
     return text in _TRUE
 

@@ -105,7 +105,7 @@ def _read(
         )
     rows = table.fillna("").to_dict("records")
     images = [
-        _image({k: str(v).strip() for k, v in row.items()}, columns, path, f"{path}, line {n}")
+        _image({str(k): str(v).strip() for k, v in row.items()}, columns, path, f"{path}, line {n}")
         for n, row in enumerate(rows, start=2)
         if any(str(value).strip() for value in row.values())
     ]

@@ -17,6 +17,7 @@ Note, counted: objects marked difficult (kept).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -33,6 +34,7 @@ from cxrloc.datasets.readers.annotations.matching.to_index import Choices, to_in
 from cxrloc.datasets.readers.annotations.where import below, given_files, read_text
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 
+_BEGIN = re.compile(rb"<annotation[\s>/]")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -56,7 +58,7 @@ def index(
     warnings, choices = ReaderWarnings(strict), Choices.of(labels, patient, unboxed)
     paths = image_files(root.absolute(), warnings)
     asked = Path(annotations) if annotations else label_file
-    files = below(root, ".xml") if asked is None else given_files(root, asked, ".xml")
+    files = _voc_files(root) if asked is None else given_files(root, asked, ".xml")
     if not files:
         raise FileNotFoundError(
             f"no .xml file below {root}; expected one per image, in Annotations/ or beside the "
@@ -70,6 +72,17 @@ def index(
     names = tuple(dict.fromkeys(box.name for image in images for box in image.boxes))
     found = Annotations(tuple(images), names, (*files, *lists))
     return to_index(root, found, choices, warnings, paths)
+
+
+def _voc_files(root: Path) -> list[Path]:
+    """The XML files that begin as VOC's do; all of them if none does, to name the fault."""
+    files = below(root, ".xml")
+    return [path for path in files if _BEGIN.search(_first_bytes(path))] or files
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1000)
 
 
 def _image(

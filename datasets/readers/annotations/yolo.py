@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cxrloc.datasets.readers.annotations.matching.annotated import (
@@ -27,7 +28,12 @@ from cxrloc.datasets.readers.annotations.matching.annotated import (
     Annotations,
     DrawnBox,
 )
-from cxrloc.datasets.readers.annotations.matching.files import image_files, rank, stem_of
+from cxrloc.datasets.readers.annotations.matching.files import (
+    image_files,
+    rank,
+    stem_of,
+    without_upload,
+)
 from cxrloc.datasets.readers.annotations.matching.to_index import Choices, to_index
 from cxrloc.datasets.readers.annotations.where import below, read_text
 from cxrloc.datasets.readers.annotations.yolo_names import YoloFolder, read_yolo_folder
@@ -65,7 +71,7 @@ def index(
         folder = texts.folder_of(path, yolo.label_folders)
         if folder is None:
             continue
-        file = texts.files.get((folder, stem_of(path.name)))
+        file = texts.of(folder, stem_of(path.name))
         used += [] if file is None else [file]
         images.append(_image(root, path, file, yolo))
     if not images:
@@ -91,6 +97,15 @@ class _LabelFiles:
         paths = dict.fromkeys(path for folder in folders for path in below(folder, ".txt"))
         labels = [p for p in paths if p.stem.lower() not in _NOT_LABELS and p.name[0] != "_"]
         return cls({(path.parent, path.stem): path for path in labels})
+
+    def of(self, folder: Path, stem: str) -> Path | None:
+        """The label file of an image; Label Studio puts a number before the name."""
+        return self.files.get((folder, stem)) or self.uploaded.get((folder, stem))
+
+    @cached_property
+    def uploaded(self) -> dict[tuple[Path, str], Path]:
+        """Label files by folder and by what the stem was before an upload."""
+        return {(folder, without_upload(stem)): path for (folder, stem), path in self.files.items()}
 
     def folder_of(self, image: Path, given: Sequence[Path]) -> Path | None:
         """The folder in which this image's label file would be; None if none has label files."""

@@ -79,11 +79,11 @@ _METHOD = (
     "box that localizes it (IoU over the threshold, one to one). The figure is the share of pairs "
     "of such an image and a lesion in which the lesion is rated higher; ties count one half. The "
     "lesions of an image share its weight equally.",
-    "1: every lesion is localized and scored above every normal image. A lesion that no box "
-    "localizes loses against each normal image that has a box, and ties with one that has none. "
-    "So a localizer that never draws a box has .5, and .5 is not what guessing reaches: one that "
-    "boxes every image in the wrong place has 0. False boxes on images with the disease cost "
-    "nothing; FROC counts those.",
+    "At 1 every lesion is localized and scored above every image without the disease. A lesion "
+    "that no box localizes loses against each of these images that has a box, and ties with one "
+    "that has none. So a localizer that never draws a box has .5, and .5 is not what guessing "
+    "reaches: one that boxes every image in the wrong place has 0. False boxes on images with the "
+    "disease cost nothing; FROC counts those.",
 )
 
 
@@ -91,9 +91,9 @@ def _settings_text(evaluated: Evaluated) -> str:
     if evaluated.inputs.gate is None:
         return ""
     return (
-        f"{END_TO_END!r} keeps only boxes of diseases that the gate predicts present: an image "
-        "that it stops counts as one without a box. The controls' boxes are scored by the gate's "
-        "probability."
+        f"{END_TO_END!r} keeps only boxes of diseases that the gate predicts present; where it "
+        "predicts a disease absent, the image counts as one without a box of it. The controls' "
+        "boxes are scored by the gate's probability."
     )
 
 
@@ -194,7 +194,7 @@ def _cases(truth: GroundTruth) -> str:
         counts.append(f"{disease} {kinds}")
     return (
         "Images with a box of the disease / without the disease / labelled with it but without a "
-        f"box, which are left out: {', '.join(counts)}"
+        f"box, or unknown, which are left out: {', '.join(counts)}"
     )
 
 

@@ -23,8 +23,8 @@ from cxrloc.localization.evaluation.ground_truth import (
     BoolArray,
     FloatArray,
     GroundTruth,
-    IndexArray,
 )
+from cxrloc.localization.matching import IndexArray
 
 UNMARKED = -np.inf
 _ELEMENTS = 4_000_000  # ratings x resamples held at once
@@ -134,19 +134,18 @@ def ratings_of(
 def lesion_ratings(detections: Detections, keep: BoolArray, threshold: float) -> FloatArray:
     """(G,) score of the detection in `keep` (M,) that localizes each box; -inf without any.
 
-    One to one, as COCO matches: from the highest score down, each detection takes the box of its
-    image and disease that it overlaps most, of those with IoU > `threshold` that none has taken.
+    One to one: from the highest score down, each detection takes the box of its image and disease
+    that it overlaps most, of those with IoU > `threshold` that none has taken; of equal scores, the
+    greatest overlap comes first.
     """
-    matches, truth = detections.overlaps, detections.truth
-    rating = detections.best_score_of_hits(keep, threshold)
-    several = boxes_alike(truth) > 1
+    pairs, rating = detections.overlaps, detections.best_score_of_hits(keep, threshold)
+    several = boxes_alike(detections.truth) > 1
     rating[several] = UNMARKED
-    pairs = np.flatnonzero(
-        keep[matches.first] & (matches.iou > threshold) & several[matches.second]
-    )
-    detection, box, overlap = (a[pairs] for a in (matches.first, matches.second, matches.iou))
+    hits = np.flatnonzero(keep[pairs.first] & (pairs.iou > threshold) & several[pairs.second])
+    detection, box, overlap = (a[hits] for a in (pairs.first, pairs.second, pairs.iou))
+    left = detections.boxes_xyxy[detection, 0]  # only so that the file's order does not matter
     taken = set()
-    for i in np.lexsort((-overlap, detection, -detections.score[detection])).tolist():
+    for i in np.lexsort((left, box, -overlap, -detections.score[detection])).tolist():
         if detection[i] not in taken and rating[box[i]] == UNMARKED:
             rating[box[i]] = detections.score[detection[i]]
             taken.add(detection[i])
@@ -155,9 +154,7 @@ def lesion_ratings(detections: Detections, keep: BoolArray, threshold: float) ->
 
 def boxes_alike(truth: GroundTruth) -> IndexArray:
     """(G,) number of ground-truth boxes with each box's image and disease, itself included."""
-    key = truth.image_of_box * len(truth.images.diseases) + truth.column_of_box
-    _, group, number = np.unique(key, return_inverse=True, return_counts=True)
-    return np.asarray(number[group], dtype=np.intp)
+    return np.asarray(truth.boxes_of_pair[truth.image_of_box, truth.column_of_box])
 
 
 def merit(ratings: Ratings, counts: FloatArray) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ BOXED = Radiograph(
     age_years=60.0,
 )
 EMPTY = Radiograph("2_000.png", None, "2", "AP", {"Mass": 0.0})
+UNKNOWN = Radiograph("3_000.png", None, "3", "AP", {"Mass": math.nan}, patient_known=False)
 DISEASES = ("Mass", "Nodule")
 
 
@@ -61,6 +63,14 @@ def test_each_entry_is_what_coco_and_we_agreed_on() -> None:
             "iscrowd": 0,
         }
     ]
+
+
+def test_an_unknown_label_is_neither_right_nor_wrong_and_an_unknown_patient_is_not_written() -> (
+    None
+):
+    (image,) = to_coco([UNKNOWN], DISEASES)["images"]
+    assert (image["labels"], image["not_exhaustive_category_ids"]) == ([], [1])
+    assert "patient_id" not in image
 
 
 def test_no_radiographs_make_an_empty_but_valid_file() -> None:

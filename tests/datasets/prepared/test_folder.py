@@ -94,6 +94,7 @@ def test_no_temporary_files_remain_and_a_second_writing_replaces_the_first(
         "ground_truth.json",
         "ground_truth_fold0.json",
         "ground_truth_fold1.json",
+        "ground_truth_test.json",
         "index.json",
         "manifest.json",
         "summary.txt",
@@ -111,6 +112,14 @@ def test_each_fold_has_its_own_ground_truth_with_the_ids_of_the_whole(tmp_path: 
     assert [a["id"] for a in first["annotations"]] == [1, 2]
     assert second["annotations"] == []
     assert first["categories"] == second["categories"]
+
+
+def test_the_official_test_part_has_its_own_ground_truth(written: Path, tmp_path: Path) -> None:
+    whole, test = (load_coco(written / f"ground_truth{part}.json") for part in ("", "_test"))
+    assert test["images"] == whole["images"][:1]  # b.png is in no list
+    assert test["annotations"] == whole["annotations"]
+    write(written, radiographs(tmp_path)[2:])
+    assert not (written / "ground_truth_test.json").exists()
 
 
 def test_an_interrupted_writing_leaves_a_folder_that_says_it_is_unfinished(

@@ -14,6 +14,7 @@ from cxrloc.datasets.prepared.splits import (
     official_split,
     patient_folds,
     sampled_split,
+    whole_official_split,
 )
 from cxrloc.datasets.radiograph import Box, Radiograph
 
@@ -160,6 +161,14 @@ def test_the_official_split_takes_validation_from_train_val() -> None:
     positives = {r.image_id: r.positives for r in images}
     herniae = sum("Hernia" in positives[i] for i in split.validation)
     assert herniae >= 1  # 4 patients with a hernia, a quarter of them
+
+
+def test_an_official_split_without_images_of_a_part_is_refused() -> None:
+    official = {r.image_id: "test" for r in SIX}
+    with pytest.raises(ValueError, match=r"no train_val image among the 7 here; prepare the data"):
+        whole_official_split(SIX, official, 0, ("Mass",))
+    with pytest.raises(ValueError, match="no train_val and no test image among the 7 here"):
+        whole_official_split(SIX, {}, 0, ("Mass",))
 
 
 def test_the_official_split_refuses_unlisted_images_and_bad_shares() -> None:

@@ -208,6 +208,17 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
         read_predictions(tmp_path / "half.json", TRUTH)
 
 
+@pytest.mark.parametrize(
+    "image_id",
+    ["00000013_004_png.rf.0a1b.jpg", "images\\00000013_004 (1).PNG", "1a2b3c4d-00000013_004.dcm"],
+)
+def test_an_nih_image_is_found_under_every_form_of_its_name(image_id: str) -> None:
+    images = [{**TRUTH["images"][0], "file_name": "00000013_004.png"}]
+    entry = one(image_id=image_id, file_name=image_id)
+    parsed = parse_predictions([entry], {**TRUTH, "images": images})
+    assert parsed.boxes.image_ids == ["00000013_004.png"]
+
+
 def test_two_images_of_one_stem_are_not_guessed_between() -> None:
     truth = {
         **TRUTH,

@@ -22,6 +22,7 @@ from cxrloc.datasets.readers.index import ReaderWarnings
 _OTHER_FORMATS = (".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".nii", ".nii.gz")
 _OWN_OUTPUTS = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}(?:-|__)(?=.)")
+_ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/+")  # one letter alone is a drive
 _LOCAL_FILE = re.compile(r"^.*[?&]d=")
 _RANKS = ((".jpg", ".jpeg"), (".png",))
 
@@ -68,8 +69,8 @@ def clean_name(written: str) -> str:
     name = written.strip().replace("\\", "/")
     if _LOCAL_FILE.match(name):
         name = unquote(_LOCAL_FILE.sub("", name))
-    elif "://" in name:
-        name = unquote(name.partition("://")[2].partition("?")[0])
+    elif _ADDRESS.match(name):
+        name = unquote(_ADDRESS.sub("", name).partition("?")[0])
     return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
 
 
@@ -143,7 +144,12 @@ def _stem(name: str) -> str:
 
 
 def _stem_without_upload(name: str) -> str:
-    return _UPLOAD.sub("", _stem(name))
+    return without_upload(_stem(name))
+
+
+def without_upload(stem: str) -> str:
+    """A stem without what Label Studio puts before the name of an uploaded file."""
+    return _UPLOAD.sub("", stem)
 
 
 def _shared_end(path: Path, name: str) -> int:

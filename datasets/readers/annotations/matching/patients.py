@@ -37,10 +37,10 @@ def patient_pattern(text: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise ValueError(f"--patient {text!r} is not a regular expression: {error}") from error
+        raise ValueError(f"--patient '{text}' is not a regular expression: {error}") from error
     if pattern.groups != 1:
         raise ValueError(
-            f"--patient {text!r} has {pattern.groups} groups, expected one: the part of the file's "
+            f"--patient '{text}' has {pattern.groups} groups, expected one: the part of the file's "
             r"name that is the patient, such as '^(\d+)_'"
         )
     return pattern
@@ -83,7 +83,7 @@ def _match(pattern: re.Pattern[str], image: str, path: str) -> str:
     patient = patient_key(match[1]) if match else ""
     if not patient:
         raise ValueError(
-            f"--patient {pattern.pattern!r} finds no patient in {path}; expected a pattern that "
+            f"--patient '{pattern.pattern}' finds no patient in {path}; expected a pattern that "
             f"fits the name of every image (this one is {image})"
         )
     return patient

@@ -10,13 +10,14 @@ Warning, counted (an error with `strict=True`): image files that no annotation n
     or formats (the first is used); unreadable image headers (left out); a patient in both parts of
     the split; images in a format that is not read.
 Note, counted: files of another size than their annotations state (resized copies); findings that
-    no image has; a name in several spellings.
+    no image has, or none is known not to have; a name in several spellings; images that are named
+    as in NIH, where the name tells the patient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrloc.datasets.images.sizes import sizes_hw
@@ -105,11 +106,13 @@ def to_index(
     patients = _patients(matches, choices, warnings)
     parts = {m.image_id: m.image.part or part_of_path(m.place) for m in matches}
     official = official_lists(parts, warnings)
+    known = [image.labels.values(diseases, choices.unboxed) for image in images]
+    always = [d for d in diseases if not any(labels[d] == 0 for labels in known)]
+    warnings.note("findings that no image is known not to have; a gate cannot learn them", always)
     both = in_both_parts(patients.patient_of, official)
     warnings.warn("patients in both parts of the split", both)
     radiographs = [
-        _radiograph(image, image.labels.values(diseases, choices.unboxed), patients)
-        for image in images
+        _radiograph(image, labels, patients) for image, labels in zip(images, known, strict=True)
     ]
     return DatasetIndex(radiographs, official, warnings, annotations.sources, diseases, boxed)
 
@@ -120,15 +123,17 @@ def _placed(
     paths = [m.path for m in matches if m.path is not None]
     sizes = dict(zip(paths, sizes_hw(paths), strict=True))
     unreadable = [m.image_id for m in matches if m.path is not None and sizes[m.path] is None]
-    warnings.warn("unreadable image headers", unreadable)
+    warnings.warn("unreadable image headers, left out", unreadable)
     frames, equal, contrary, images = Frames(), list[str](), list[str](), []
     for m in matches:
-        size = frames.size_hw(m.image, None if m.path is None else sizes[m.path])
+        file_hw = None if m.path is None else sizes[m.path]
+        size = frames.size_hw(m.image, file_hw)
         boxes = () if size is None else _boxes(m, size, frames, labels, equal)
         of_image = labels.of_image(m.image)
         if of_image.normal and of_image.present:
             contrary.append(f"{m.image_id} {of_image.present[0]}")
-        images.append(_Placed(m, size or _UNKNOWN_SIZE, boxes, of_image))
+        there = m if file_hw else replace(m, path=None)
+        images.append(_Placed(there, size or _UNKNOWN_SIZE, boxes, of_image))
     frames.tell(warnings)
     warnings.warn("equal duplicate boxes dropped", equal)
     warnings.warn("images stated to have no finding that have one; it counts", contrary)

@@ -15,6 +15,7 @@ def test_the_boxed_diseases_of_a_data_set_are_among_its_diseases() -> None:
 
 def test_an_unknown_data_set_lists_the_known_ones() -> None:
     with pytest.raises(
-        ValueError, match="unknown data set 'mimic'; expected one of nih, chexpert, mura"
+        ValueError,
+        match="unknown data set 'mimic'; expected one of nih, chexpert, mura, coco, yolo",
     ):
         find_dataset("mimic")

@@ -157,7 +157,8 @@ def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: Prepare
     elif recorded != file_sha256(folds_path):
         raise ValueError(
             f"{path}: trained on other folds than {folds_path}, so it may have seen images "
-            f"that it would predict; prepare with the same settings, or train again"
+            "that it would predict; prepare with the same settings, or train again. For a model "
+            "of another data set give --external, or a label map with --labels"
         )
 
 

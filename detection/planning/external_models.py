@@ -1,0 +1,139 @@
+"""Predict another data set than the models': which model, which diseases, and what is recorded.
+
+Each image is predicted by the first model of a run that has not seen its patient. The diseases of
+the model become those of the other data set by a label map, or by equal names.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxrloc.classification.run_folder import bundles_at
+from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.labels.map import read_label_map
+from cxrloc.datasets.prepared.coco import select_images
+from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, listed, read_training_images
+from cxrloc.datasets.provenance.leakage import audit
+from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.detection.planning.fold_models import FoldModel, ModelFiles
+from cxrloc.localization.predictions.relabelled import Counterparts, counterparts
+
+
+def plan_external_models(
+    images: Sequence[Radiograph], models: ModelFiles, seen: str = "refuse"
+) -> list[FoldModel]:
+    """Assign images of another data set: each to the first model that has not seen its patient.
+
+    A model without a list of its training images counts as one that has seen nobody; the leakage
+    audit of the comparison says that this is not known.
+
+    Args:
+        seen: `refuse`, or `leave_out` images that every model has seen.
+
+    Raises:
+        ValueError, FileNotFoundError: if a model is missing, an image was seen by all models, or
+            none remains.
+    """
+    if models.name is None or models.path is None:
+        raise ValueError("a control is not trained, so no data set is external to it")
+    left, planned = list(images), []
+    for path in bundles_at(models.path, models.name):
+        chosen, left = _unseen_by(path, left)
+        if chosen:
+            planned.append(_external_model(path, chosen))
+    if left and seen == "refuse":
+        raise ValueError(
+            f"{len(left)} of {len(images)} images show patients whom every model of {models.path} "
+            f"was trained or selected on, for example {left[0].image_id}; leave them out with "
+            "--seen leave_out, or give a model that has not seen them"
+        )
+    if not planned:
+        raise ValueError(f"every model of {models.path} has seen all {len(images)} images")
+    return planned
+
+
+def _external_model(path: Path, images: Sequence[Radiograph]) -> FoldModel:
+    from cxrloc.classification.bundle.file import read_metadata  # torch: not for --help
+
+    metadata = read_metadata(path)
+    return FoldModel(tuple(images), path, metadata.get("fold"), metadata)
+
+
+def _unseen_by(
+    path: Path, images: Sequence[Radiograph]
+) -> tuple[list[Radiograph], list[Radiograph]]:
+    """The images of patients that a model has not seen, and the others."""
+    training = path.parent / TRAINING_IMAGES
+    if not images or not training.is_file():
+        if images:
+            print(f"no {training}: not checked whether {path} has seen images", file=sys.stderr)
+        return list(images), []
+    evaluated = listed(images)
+    shared = audit(read_training_images(training), evaluated)
+    has_seen = [
+        evaluated.shows(r.image_id, shared.shared_images, shared.shared_patients) for r in images
+    ]
+    pairs = list(zip(images, has_seen, strict=True))
+    return [r for r, is_seen in pairs if not is_seen], [r for r, is_seen in pairs if is_seen]
+
+
+def disease_counterparts(
+    model: FoldModel, coco: Mapping[str, Any], label_map: Path | None
+) -> Counterparts:
+    """The diseases of a model and of a ground truth; what it cannot answer is reported.
+
+    Raises:
+        FileNotFoundError, ValueError: for a map that is missing or does not fit.
+    """
+    of_truth = [str(category["name"]) for category in coco["categories"]]
+    labels = None if label_map is None else read_label_map(label_map)
+    names = counterparts(model.metadata.get("diseases", of_truth), of_truth, labels)
+    if names.truth_alone:
+        alone = ", ".join(names.truth_alone)
+        print(f"{model.bundle} does not know {alone}: no boxes", file=sys.stderr)
+    return names
+
+
+def check_not_merged(pairs: Sequence[Counterparts]) -> None:
+    """Raise ValueError if several diseases of a model become one: its boxes have no one map."""
+    for names in pairs:
+        for name, diseases in names.sources.items():
+            if len(diseases) > 1:
+                raise ValueError(
+                    f"--maps: {', '.join(diseases)} all become {name}, so no one map made its "
+                    "boxes; leave --maps out, or map one of them alone"
+                )
+
+
+def external_facts(
+    models: Sequence[FoldModel], names: Counterparts, prepared: Path
+) -> dict[str, Any]:
+    """What the sidecar says of an external validation (`cxrloc.datasets.provenance.sidecar`)."""
+    return {
+        "trained_on": list(dict.fromkeys(_prepared_of(model.metadata) for model in models)),
+        "predicted": str(prepared),
+        "labels": dict(names.of_model),
+        "no_counterpart": {"model": names.model_alone, "ground_truth": names.truth_alone},
+    }
+
+
+def _prepared_of(metadata: Mapping[str, Any]) -> str:
+    """The prepared folder that a model was trained on, as its command or configuration names it."""
+    manifest = metadata.get("manifest", {})
+    named = manifest.get("config", {}).get("data", {}).get("prepared")
+    command = [str(word) for word in manifest.get("command", ())]
+    option = "--data.prepared"
+    if not named and option in command[:-1]:
+        named = command[command.index(option) + 1]
+    return str(named or "unknown")
+
+
+def write_rest(out: Path, models: Sequence[FoldModel], coco: Mapping[str, Any]) -> None:
+    """Write the ground truth of the predicted images alone beside the results."""
+    predicted = {image.image_id for model in models for image in model.images}
+    path = out.with_suffix(".ground_truth.json")
+    write_json(path, select_images(coco, predicted))
+    print(f"{path} holds the ground truth of the {len(predicted)} images that were predicted")
