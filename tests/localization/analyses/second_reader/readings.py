@@ -31,8 +31,12 @@ def reading(
     common: Mapping[str, str | None] = OPACITY,
     **fields: Any,
 ) -> SecondReading:
-    names, diseases, corners = zip(*boxes, strict=True)
-    columns = BoxColumns(names, diseases, np.array(corners), np.ones(len(boxes)))
+    columns = BoxColumns(
+        [image for image, _, _ in boxes],
+        [disease for _, disease, _ in boxes],
+        np.array([box for _, _, box in boxes], dtype=np.float64).reshape(-1, 4),
+        np.ones(len(boxes)),
+    )
     return SecondReading(columns, frozenset(images), judged, common, **fields)
 
 
