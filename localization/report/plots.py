@@ -85,10 +85,12 @@ def _styles(localizers: tuple[ScoredLocalizer, ...]) -> list[dict[str, Any]]:
     styles = []
     for scored in localizers:
         hatch = {GATED: "////", SECOND_READER: "..."}.get(scored.setting, "")
-        family, palette = (controls, CONTROL_GREYS) if scored.is_control else (names, COLOURS)
         if scored.setting == SECOND_READER:
-            family, palette = [scored.name], ("#ffffff",)
-        colour = palette[family.index(scored.name) % len(palette)]
+            colour = "#ffffff"
+        elif scored.is_control:
+            colour = CONTROL_GREYS[controls.index(scored.name) % len(CONTROL_GREYS)]
+        else:
+            colour = COLOURS[names.index(scored.name) % len(COLOURS)]
         styles.append(
             {"facecolor": colour, "edgecolor": "#222222", "hatch": hatch, "linewidth": 0.8}
         )
