@@ -3,7 +3,8 @@
 `NAME.json` (or `gate.csv`) comes with `NAME.manifest.json`. Its key `images` lists, for each model,
 the images that it predicted, including those without any finding. `models` names each model's
 bundle and training images, and `masks` a results file with masks. Paths are relative to the
-sidecar's folder, so a run can be moved as a whole.
+sidecar's folder, so a run can be moved as a whole. `external` is there where the models predicted
+another data set than their own (see `Provenance`).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def verbs_page() -> str:
             "One command, `cxrloc VERB`; each verb is the `main` of a script, which also runs as "
             "`python tools/…`. `cxrloc VERB --help` prints what stands here. Exit status: 0 done; "
             "1 done, but some inputs failed (`audit-leakage`: leaked); 2 wrong usage, or files "
-            "that are not what is needed; 130 interrupted.",
+            "that are not what is needed; 3 (`audit-leakage` alone) not known; 130 interrupted.",
             verbs_table(linked=True),
             *map(_verb, VERBS),
         )

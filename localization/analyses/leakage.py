@@ -196,7 +196,11 @@ def external_validation(evaluated: Evaluated) -> Section | None:
 def _external_row(name: str, provenance: Provenance) -> TableRow:
     facts = provenance.external or {}
     images, patients = _training_size(provenance)
-    pairs = [f"{disease} as {target}" for disease, target in facts["labels"].items() if target]
+    pairs = [
+        disease if disease == target else f"{disease} as {target}"
+        for disease, target in facts["labels"].items()
+        if target is not None
+    ]
     return TableRow(
         block="external_validation",
         lead={"localizer": name, "trained on": ", ".join(facts["trained_on"])},

@@ -27,8 +27,21 @@ def without_counterpart(coco: dict[str, Any], provenances: Provenances) -> dict[
     return {**coco, "categories": categories, "annotations": annotations} if alone else coco
 
 
-def not_scored(coco: Mapping[str, Any], provenances: Provenances) -> tuple[str, ...]:
-    """What `without_counterpart` left out of a ground truth, as notes."""
+def external_notes(coco: Mapping[str, Any], provenances: Provenances) -> tuple[str, ...]:
+    """What was trained on another data set, and what `without_counterpart` left out."""
+    trained_on: dict[str, list[str]] = {}
+    for name, provenance in provenances.items():
+        if provenance is not None and provenance.external is not None:
+            folders = ", ".join(provenance.external["trained_on"])
+            trained_on.setdefault(folders, []).append(name)
+    external = (
+        f"external validation: {', '.join(names)} learned from another data set ({folders})"
+        for folders, names in trained_on.items()
+    )
+    return (*external, *_not_scored(coco, provenances))
+
+
+def _not_scored(coco: Mapping[str, Any], provenances: Provenances) -> tuple[str, ...]:
     name_of = {c["id"]: str(c["name"]) for c in coco["categories"]}
     boxes = [name_of[a["category_id"]] for a in coco["annotations"]]
     return tuple(

@@ -30,7 +30,7 @@ from cxrloc.datasets.readers.index import ReaderWarnings
 from cxrloc.localization.analyses.chexlocalize.format import read_segmentations
 from cxrloc.localization.cam.heat_maps import read_heat_maps
 from cxrloc.localization.comparison_report.counterparts import (
-    not_scored,
+    external_notes,
     scored_boxes,
     scored_masks,
     without_counterpart,
@@ -112,7 +112,7 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     scored = without_counterpart(coco, provenances)
     truth = ground_truth_from_coco(scored)
     rules = () if protocol is None else (protocol.note,)
-    truth = replace(truth, notes=(*rules, *truth.notes, *not_scored(coco, provenances)))
+    truth = replace(truth, notes=(*rules, *truth.notes, *external_notes(coco, provenances)))
     gate = segmentations = None
     if files.gate is not None:
         gate = gate_decisions(truth.images, read_gate_table(files.gate))

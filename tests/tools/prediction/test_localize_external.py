@@ -44,7 +44,7 @@ def other(tmp_path: Path) -> Path:
         path.parent.mkdir(exist_ok=True)
         noise = np.random.default_rng(number).integers(0, 255, (128, 128), dtype=np.uint8)
         cv2.imwrite(str(path), noise)
-        boxes = [Box("Lung Opacity", (10, 20, 90, 80)), Box("Fracture", (30, 30, 50, 60))]
+        boxes = [Box("Lung Opacity", (10, 20, 900, 980)), Box("Fracture", (30, 30, 50, 60))]
         images.append(Radiograph(path.name, path, f"q{number}", "PA", {}, tuple(boxes)))
     folds = {image.image_id: number % 3 for number, image in enumerate(images)}
     names = ["Lung Opacity", "Fracture"]
@@ -78,9 +78,10 @@ def test_a_model_of_another_data_set_answers_under_its_names_and_the_rest_is_not
     inputs = read_inputs(InputFiles(other / "ground_truth.json", {"cam": out}), resamples=20)
     assert inputs.truth.disease_names == ("Lung Opacity",)
     assert len(inputs.truth) == 4
-    assert inputs.truth.notes == (
+    assert {
+        "external validation: cam learned from another data set (unknown)",
         "not scored, since cam (trained on another data set) cannot predict it: Fracture (4 boxes)",
-    )
+    } <= set(inputs.truth.notes)
     evaluated = Evaluated(inputs)
     assert [audit.status for audit in evaluated.once(audits)] == ["clean"]
     section = external_validation(evaluated)
