@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from cxrloc.datasets.labels.names import NO_FINDING
-from cxrloc.datasets.phantoms.drawing.chest import PhantomImage, render_image
+from cxrloc.datasets.phantoms.drawing.chest import STYLES, PhantomImage, render_image
 from cxrloc.datasets.phantoms.drawing.statistics import sample_diseases
 from cxrloc.datasets.phantoms.folder import (
     check_settings,
@@ -58,14 +58,19 @@ class PhantomConfig:
         patients: number of patients, with about 1.65 images each, all of the same chest.
         seed: seed for everything.
         image_size: side of the PNGs in pixels; boxes are always in the 1024 frame.
+        style: a key of `drawing.chest.STYLES`: how the images are taken. The styles number their
+            patients apart, so that one is an external test of a model trained on the other.
     """
 
     patients: int = 600
     seed: int = 0
     image_size: int = 1024
+    style: str = "upright"
 
     def __post_init__(self) -> None:
-        check_settings(self, most_patients=99_999_999)
+        check_settings(self, most_patients=99_000_000)
+        if self.style not in STYLES:
+            raise ValueError(f"style is {self.style!r}, expected one of {', '.join(STYLES)}")
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,10 @@ def plan_images(config: PhantomConfig) -> Iterator[PlannedImage]:
     order = np.random.default_rng((config.seed, 0)).permutation(config.patients)
     first_test = round(SHARE_TRAIN_VAL * config.patients)
     counts, shares = zip(*_IMAGES_PER_PATIENT.items(), strict=True)
-    for patient in range(1, config.patients + 1):
+    first = STYLES[config.style].first_patient
+    for patient in range(first, first + config.patients):
         rng = np.random.default_rng((config.seed, patient, _PLAN))
-        train_val = bool(order[patient - 1] < first_test)
+        train_val = bool(order[patient - first] < first_test)
         for image in range(int(rng.choice(counts, p=shares))):
             diseases = sample_diseases(rng) if rng.random() < SHARE_WITH_FINDING else ()
             has_box = rng.random(len(diseases)) >= SHARE_UNBOXED_POSITIVES
@@ -134,6 +140,7 @@ def _draw_one(config: PhantomConfig, folder: Path, planned: PlannedImage) -> Pha
         patient=planned.patient,
         image=planned.image,
         image_size=config.image_size,
+        style=config.style,
     )
     write_image(folder / planned.image_id, image.pixels)
     return dataclasses.replace(image, pixels=np.empty((0, 0), np.uint8))

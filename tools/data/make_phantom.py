@@ -42,6 +42,8 @@ class MakePhantomConfig:
         patients: number of patients (default: the kind's own).
         seed: seed of everything that is drawn (default: the kind's own).
         image_size: size of the images in pixels (default: the kind's own).
+        style: of the chests: upright, or bedside for a second hospital with other patients, flat
+            contrast and crooked AP images, to test a model trained on upright ones.
         workers: processes that draw (default: one per core). The images do not depend on it.
     """
 
@@ -50,6 +52,7 @@ class MakePhantomConfig:
     patients: int | None = None
     seed: int | None = None
     image_size: int | None = None
+    style: Literal["upright", "bedside"] | None = None
     workers: int | None = None
 
 
@@ -60,7 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _make(options: MakePhantomConfig) -> None:
     build, make = KINDS[options.kind]
-    asked = {name: getattr(options, name) for name in ("patients", "seed", "image_size")}
+    if options.style is not None and options.kind != "chest":
+        raise ValueError(f"--style is of --kind chest alone, not of {options.kind}")
+    names = ("patients", "seed", "image_size", "style")
+    asked = {name: getattr(options, name) for name in names}
     config = build(**{name: value for name, value in asked.items() if value is not None})
     out = make(config, options.out, options.workers)
     print(f"Phantom images are in {out} (drawn, not patients: never a diagnosis).")

@@ -32,7 +32,43 @@ _ORDER = (
 _POSE, _EXPOSURE, _NOISE, _MARKERS, _FINDINGS = range(
     1, 6
 )  # independent random streams of an image
-_RANGES = Exposure(gain=(1.0, 1.3), gamma=(0.9, 1.2), floor=(0, 14), white=(238, 254))
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a hospital takes its images.
+
+    Attributes:
+        exposure: ranges of the exposure.
+        turn_degrees, shift: spread of the pose, and the most it may be (pixels of the 1024 frame).
+        share_ap: share of AP views; the others are PA.
+        first_patient: lowest patient number; so no two styles share a patient.
+    """
+
+    exposure: Exposure
+    turn_degrees: tuple[float, float]
+    shift: tuple[float, float]
+    share_ap: float
+    first_patient: int
+
+
+STYLES: dict[str, Style] = {
+    "upright": Style(
+        Exposure(gain=(1.0, 1.3), gamma=(0.9, 1.2), floor=(0, 14), white=(238, 254)),
+        turn_degrees=(1.3, 3.5),
+        shift=(12, 30),
+        share_ap=0.4,
+        first_patient=1,
+    ),
+    # of patients in bed: flat contrast, crooked, all AP; numbers beyond the 30,805 of NIH
+    "bedside": Style(
+        Exposure(gain=(0.6, 0.85), gamma=(0.6, 0.8), floor=(25, 55), white=(200, 228)),
+        turn_degrees=(4.0, 9.0),
+        shift=(25, 60),
+        share_ap=1.0,
+        first_patient=50_001,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +96,14 @@ def render_image(
     patient: int = 1,
     image: int = 0,
     image_size: int = 512,
+    style: str = "upright",
 ) -> PhantomImage:
     """Draw one image; chest, pose, exposure and noise depend on the numbers, not on `diseases`.
 
     So the images with and without a disease differ only by that disease's sign.
+
+    Args:
+        style: a key of `STYLES`.
 
     Raises:
         ValueError: for a disease unknown to the phantom.
@@ -74,7 +114,8 @@ def render_image(
         raise ValueError(f"the phantom cannot draw {', '.join(unknown)}; it draws {names}")
     key = (seed, patient, image)
     anatomy = sample_anatomy(np.random.default_rng((seed, patient)))
-    pose = _pose(np.random.default_rng((*key, _POSE)))
+    taken = STYLES[style]
+    pose = _pose(np.random.default_rng((*key, _POSE)), taken)
     anatomy, signs, boxes = _findings(anatomy, pose, diseases, key)
     canvas = Canvas(image_size, pose)
     transmission = np.ones((image_size, image_size), np.float32)
@@ -84,7 +125,7 @@ def render_image(
     depth = attenuation(anatomy, canvas, transmission)
     for sign in signs:
         depth = sign.onto(depth)
-    pixels, view, markers = _develop(depth, key)
+    pixels, view, markers = _develop(depth, key, taken)
     return PhantomImage(pixels, boxes, anatomy.sex, anatomy.age_years, view, markers)
 
 
@@ -111,22 +152,24 @@ def _around(points: Points) -> Rectangle:
     return float(x1), float(y1), float(x2), float(y2)
 
 
-def _pose(rng: np.random.Generator) -> Points:
-    angle = np.deg2rad(np.clip(rng.normal(0, 1.3), -3.5, 3.5))
+def _pose(rng: np.random.Generator, style: Style) -> Points:
+    spread, most = style.turn_degrees
+    angle = np.deg2rad(np.clip(rng.normal(0, spread), -most, most))
     scale = rng.uniform(0.97, 1.07)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     centre = np.full(2, FRAME / 2)
-    shift = centre + np.clip(rng.normal(0, 12, 2), -30, 30) - turn @ centre
+    spread, most = style.shift
+    shift = centre + np.clip(rng.normal(0, spread, 2), -most, most) - turn @ centre
     return np.column_stack([turn, shift])
 
 
 def _develop(
-    depth: Array, key: tuple[int, int, int]
+    depth: Array, key: tuple[int, int, int], style: Style
 ) -> tuple[npt.NDArray[np.uint8], str, tuple[Rectangle, ...]]:
     """Turn attenuation into an image: exposure, noise, collimation; also its view and markers."""
     rng = np.random.default_rng((*key, _EXPOSURE))
-    view = "AP" if rng.random() < 0.4 else "PA"
-    pixels = expose(depth, _RANGES, rng, np.random.default_rng((*key, _NOISE)))
+    view = "AP" if rng.random() < style.share_ap else "PA"
+    pixels = expose(depth, style.exposure, rng, np.random.default_rng((*key, _NOISE)))
     return pixels, view, _mark(pixels, view, np.random.default_rng((*key, _MARKERS)))
 
 

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -163,12 +164,13 @@ def test_an_unknown_disease_lists_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patients": 0}, "patients is 0, expected 1 to 99999999"),
+        ({"patients": 0}, "patients is 0, expected 1 to 99000000"),
+        ({"style": "sideways"}, "style is 'sideways', expected one of upright, bedside"),
         ({"seed": -1}, "seed is -1, expected 0 or more"),
         ({"image_size": 32}, "image_size is 32, expected 64 to 4096"),
     ],
 )
-def test_a_bad_setting_says_what_was_expected(settings: dict[str, int], message: str) -> None:
+def test_a_bad_setting_says_what_was_expected(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PhantomConfig(**settings)
 
@@ -199,3 +201,13 @@ def test_the_embedded_numbers_are_those_of_the_real_box_list(shared_data: Path) 
             [numbers.log_width[0], numbers.log_height[0]], abs=0.001
         )
         assert np.corrcoef(sizes.T)[0, 1] == pytest.approx(numbers.correlation, abs=0.006)
+
+
+def test_the_bedside_style_draws_other_patients_crooked_and_in_flat_contrast() -> None:
+    upright, bedside = (PhantomConfig(40, style=style) for style in ("upright", "bedside"))
+    names = [{image.patient for image in plan_images(config)} for config in (upright, bedside)]
+    assert names == [set(range(1, 41)), set(range(50_001, 50_041))]
+    drawn = [render_image(patient=50_001, image_size=64, style=s) for s in ("upright", "bedside")]
+    spread = [float(np.ptp(np.percentile(image.pixels, (5, 95)))) for image in drawn]
+    assert spread[1] < 0.8 * spread[0]
+    assert drawn[1].view == "AP"
