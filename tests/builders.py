@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 def write_image(
     path: Path, value: int = 100, shape: tuple[int, int] = (16, 16), corner: int | None = None
 ) -> Path:
-    """A small grey image of one value, but for its first pixel where that is given."""
+    """A small grey image of one value; with `corner`, its first pixel, of enough contrast."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full(shape, value, np.uint8)
-    pixels[0, 0] = value if corner is None else corner
+    if corner is not None:
+        pixels[:, : shape[1] // 8] = 0
+        pixels[0, 0] = corner
     assert cv2.imwrite(str(path), pixels)
     return path
 

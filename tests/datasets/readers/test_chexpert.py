@@ -155,7 +155,7 @@ def test_a_broken_jpg_is_left_out_under_the_name_that_tells_it_from_all_others(
     unreadable = check_images(images, index.warnings, workers=1)
     assert list(unreadable) == [FRONTAL]
     (example,) = index.warnings.examples["unreadable images, left out"]
-    assert example.startswith(f"{FRONTAL} (damaged")
+    assert example.startswith(f"{FRONTAL} (not an image")
 
 
 def test_a_folder_without_label_file_says_what_was_expected(tmp_path: Path) -> None:
