@@ -7,7 +7,7 @@ hyphens and underscores do not count, and synonyms of the ground truth's label m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +22,8 @@ from cxrloc.datasets.labels.map import name_key
 
 _OTHER_FILE = "was it made for another ground-truth file?"
 _NAME_KEYS = ("category", "category_name")
+# an exact name counts before one in other case, and that before a synonym
+_KEYS: tuple[Callable[[str], str], ...] = (str, name_key, synonym_key)
 
 
 class CocoNames:
@@ -157,8 +159,7 @@ class _Diseases:
         for number, name in left_out:
             self.of_id[id_key(number)] = None
             names.append((str(name), None))
-        # an exact name counts before one in other case, and that before a synonym
-        self.of_name = [_unambiguous(names, key) for key in (str, name_key, synonym_key)]
+        self.of_name = [_unambiguous(names, key) for key in _KEYS]
 
     def of(self, entry: Mapping[str, Any], where: str) -> str | None:
         value = entry.get("category_id")
@@ -187,13 +188,15 @@ class _Diseases:
         """The disease of a name, and whether it is known."""
         if not isinstance(name, str):
             return None, False
-        for diseases, key in zip(self.of_name, (str, name_key, synonym_key), strict=True):
+        for diseases, key in zip(self.of_name, _KEYS, strict=True):
             if key(name) in diseases:
                 return diseases[key(name)], True
         return None, False
 
 
-def _unambiguous(names: Iterable[tuple[str, str | None]], key: Any) -> dict[str, str | None]:
+def _unambiguous(
+    names: Iterable[tuple[str, str | None]], key: Callable[[str], str]
+) -> dict[str, str | None]:
     diseases: dict[str, set[str | None]] = {}
     for name, disease in names:
         diseases.setdefault(key(name), set()).add(disease)

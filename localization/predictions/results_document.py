@@ -58,7 +58,8 @@ def _of_dict(document: Mapping[str, Any], names: CocoNames, source: str) -> list
 
 def _by_id(rows: Any) -> dict[Any, Mapping[str, Any]]:
     listed = rows if isinstance(rows, list) else []
-    return {id_key(row.get("id")): row for row in listed if isinstance(row, dict)}
+    keyed = ((id_key(row.get("id")), row) for row in listed if isinstance(row, dict))
+    return {key: row for key, row in keyed if key is not None}
 
 
 def _named(

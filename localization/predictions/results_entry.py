@@ -46,7 +46,7 @@ def read_row(entry: Any, names: CocoNames, where: str) -> Row | None:
 
 
 def _box_xywh(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> list[float]:
-    box = entry.get("bbox")
+    box: Any = entry.get("bbox")
     plain = type(box) is list and list(map(type, box)) == _FOUR_FLOATS  # in most files all are
     if plain and math.isfinite(sum(box)) and any(box):
         return list(box)

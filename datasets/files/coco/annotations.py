@@ -115,7 +115,7 @@ def _entry(
     bbox = _bbox(row, segmentation, here, counts)
     entry = {**row, "image_id": image, "category_id": category, "bbox": bbox}
     entry["iscrowd"] = int(_is_crowd(row, here, counts))
-    area = row.get("area")
+    area: Any = row.get("area")
     entry["area"] = area if is_number(area) and area > 0 else bbox[2] * bbox[3]
     entry.pop("segmentation", None)
     return entry if segmentation is None else {**entry, "segmentation": segmentation}
@@ -141,10 +141,10 @@ def _bbox(
     row: Mapping[str, Any], segmentation: Any, here: str, counts: Counter[str]
 ) -> list[float]:
     """The annotation's box x, y, width, height, or that around its mask."""
-    bbox = row.get("bbox")
+    bbox: Any = row.get("bbox")
     plain = type(bbox) is list and list(map(type, bbox)) == _FOUR_FLOATS  # in most files all are
     if plain and math.isfinite(sum(bbox)) and bbox[2] > 0 and bbox[3] > 0:
-        return bbox
+        return list(bbox)
     if segmentation is not None and (bbox in (None, "", []) or not any(_numbers(bbox))):
         counts["from mask"] += 1
         around = (

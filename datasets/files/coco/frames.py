@@ -127,7 +127,7 @@ def _within(
 def _refuse_corners(boxes_xywh: FloatArray, frames_wh: FloatArray, what: str) -> None:
     """Raise ValueError if the boxes make sense as two corners alone."""
     corner, second = boxes_xywh[:, :2], boxes_xywh[:, 2:]
-    over = ((corner + second) > frames_wh * (1 + _OVER)).any(axis=1)
+    over = np.asarray(((corner + second) > frames_wh * (1 + _OVER)).any(axis=1))
     are_corners = ((second > corner) & (second <= frames_wh + 1)).all() and (corner >= -1).all()
     if not are_corners or len(over) < _FEW or over.mean() < 0.3:
         return
@@ -171,7 +171,7 @@ def _copy(reach: float) -> int:
 
 def _over_the_border(boxes_xywh: FloatArray, frames_wh: FloatArray) -> str:
     corners = boxes_xywh[:, :2] + boxes_xywh[:, 2:]
-    over = (corners > frames_wh * (1 + _OVER)).any(axis=1)
+    over = np.asarray((corners > frames_wh * (1 + _OVER)).any(axis=1))
     over |= (boxes_xywh[:, :2] < -_OVER * frames_wh).any(axis=1)
     if over.mean() < 0.1 or over.sum() < _FEW_IMAGES:
         return ""

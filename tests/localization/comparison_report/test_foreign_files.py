@@ -51,7 +51,7 @@ def test_perfect_results_on_an_export_score_1(tool: str, tmp_path: Path) -> None
 
     inputs = _inputs(tmp_path, coco, perfect_results(coco))
 
-    assert _figures(inputs) == (pytest.approx(1), pytest.approx(1), len(FINDINGS))
+    assert _figures(inputs) == pytest.approx((1, 1, len(FINDINGS)))
     assert not any("CHECK" in note for note in inputs.truth.notes)
 
 
@@ -65,7 +65,7 @@ def test_images_are_found_by_the_names_that_they_had_before_the_export(
         result |= {"image_id": image, "category": disease.upper()}
         del result["category_id"]
 
-    assert _figures(_inputs(tmp_path, coco, results))[:2] == (pytest.approx(1), pytest.approx(1))
+    assert _figures(_inputs(tmp_path, coco, results))[:2] == pytest.approx((1, 1))
 
 
 @pytest.mark.parametrize("tool", EXPORTS)
@@ -85,7 +85,7 @@ def test_a_whole_coco_file_with_scores_counts_as_results(tool: str, tmp_path: Pa
     for annotation in results["annotations"]:
         annotation["category_id"] = numbers[annotation["category_id"]]
 
-    assert _figures(_inputs(tmp_path, coco, results))[:2] == (pytest.approx(1), pytest.approx(1))
+    assert _figures(_inputs(tmp_path, coco, results))[:2] == pytest.approx((1, 1))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_files_with_a_byte_order_mark_or_in_utf_16_are_read(tmp_path: Path) -> N
 
     inputs = read_inputs(InputFiles(tmp_path / "gt.json", {"mine": tmp_path / "mine.json"}))
 
-    assert _figures(inputs)[:2] == (pytest.approx(1), pytest.approx(1))
+    assert _figures(inputs)[:2] == pytest.approx((1, 1))
 
 
 def test_sizes_come_from_the_image_files_and_other_sizes_are_said(tmp_path: Path) -> None:

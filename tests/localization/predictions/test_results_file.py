@@ -200,6 +200,12 @@ def test_a_ground_truth_file_is_refused_as_prediction() -> None:
         parse_predictions("x", TRUTH, source="p")
 
 
+def test_a_category_without_an_id_names_no_entry_of_a_dict() -> None:
+    whole = {"annotations": [without("category_id")], "categories": [{"id": None, "name": "Mass"}]}
+    with pytest.raises(ValueError, match="p: entry 0: missing 'category_id'"):
+        parse_predictions(whole, TRUTH, source="p")
+
+
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.json does not exist"):
         read_predictions(tmp_path / "none.json", TRUTH)
