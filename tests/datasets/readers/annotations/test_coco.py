@@ -94,10 +94,10 @@ def test_a_mask_becomes_its_outline_and_a_rectangle_around_the_box_none(folder: 
     effusion, mass, painted = coco.index(root).radiographs[0].boxes
     assert effusion == EFFUSION
     assert [list(outline) for outline in mass.polygons] == triangle
-    assert painted.box_xyxy == (10, 20, 20, 50)
-    assert {*zip(painted.polygons[0][::2], painted.polygons[0][1::2], strict=True)} == {
-        *((10, 20), (10, 50), (20, 50), (20, 20))
-    }
+    assert list(painted.box_xyxy) == [10, 20, 20, 50]
+    (outline,) = painted.polygons
+    corners = sorted(zip(outline[::2], outline[1::2], strict=True))
+    assert [list(corner) for corner in corners] == [[10, 20], [10, 50], [20, 20], [20, 50]]
 
 
 def test_a_ground_truth_of_ours_is_prepared_to_the_same(folder: Folder) -> None:
