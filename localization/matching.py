@@ -18,6 +18,7 @@ from cxrloc.localization.boxes import FloatArray, iobb, iogt, iou
 
 IndexArray = npt.NDArray[np.intp]
 
+SAME_BOX = 0.9  # IoU of two boxes that look like one on the image
 _PAIRS_AT_ONCE = 1_000_000  # thousands of boxes on both sides of one image are millions of pairs
 
 
@@ -104,6 +105,33 @@ def one_to_one(
     row, column = _renumbered(first[rest], tie_break), np.unique(second[rest], return_inverse=True)
     chosen = [rest[group] for group in _assigned(row, column[1], weight[rest])]
     return np.sort(np.concatenate([np.flatnonzero(alone), *chosen]))
+
+
+def repeats(
+    key: IndexArray, boxes_xyxy: FloatArray, other_boxes_xyxy: FloatArray, weight: FloatArray
+) -> npt.NDArray[np.bool_]:
+    """Which of M pairs, matched one to one, only repeat the box of a better pair, (M,).
+
+    Two first boxes with an IoU of `SAME_BOX` or more are one box given twice, so the worse pair
+    counts for nothing, unless the second boxes of the pairs are one box given twice too.
+
+    Args:
+        key: (M,) key of each pair.
+        boxes_xyxy, other_boxes_xyxy: (M, 4) first and second box of each pair.
+        weight: (M,) how good the pair is; of equally good ones the first is the better.
+    """
+    better = np.argsort(-weight, kind="stable")
+    key, boxes, others = key[better], boxes_xyxy[better], other_boxes_xyxy[better]
+    again = np.zeros(len(key), dtype=np.bool_)
+    alike = overlapping(key, boxes, key, boxes)
+    twice = (alike.first < alike.second) & (alike.iou >= SAME_BOX)
+    first, second = alike.first[twice], alike.second[twice]
+    twice = iou(others[first], others[second]) < SAME_BOX
+    for one, other in zip(first[twice].tolist(), second[twice].tolist(), strict=True):
+        again[other] |= not again[one]  # pairs come by their second box: `one` is settled
+    repeated = np.empty_like(again)
+    repeated[better] = again
+    return repeated
 
 
 def _uses(boxes: IndexArray) -> IndexArray:

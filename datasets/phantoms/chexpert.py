@@ -34,7 +34,7 @@ from cxrloc.datasets.phantoms.folder import (
     write_image,
 )
 
-GENERATOR_VERSION = 1  # increase it when the same config draws different bytes
+GENERATOR_VERSION = 2  # increase it when the same config draws different bytes
 RELEASE = "CheXpert-v1.0-small"
 # the phantom's sign -> the label of an image that shows it
 SIGNS: dict[str, str] = {

@@ -25,7 +25,8 @@ Planned = TypeVar("Planned")
 Drawn = TypeVar("Drawn")
 _SETTINGS_FILE = "phantom.json"
 _COMPRESSION = {
-    ".png": [cv2.IMWRITE_PNG_COMPRESSION, 3],
+    # grain hardly repeats: looking for repetitions takes twice the time, and the file grows
+    ".png": [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE],
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 90],
 }
 _NOTE = "drawn phantom images, not patients; research use only, never a diagnosis"

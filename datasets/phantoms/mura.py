@@ -27,7 +27,7 @@ from cxrloc.datasets.phantoms.folder import (
 )
 from cxrloc.datasets.readers.layouts import RELEASE
 
-GENERATOR_VERSION = 2  # increase it if the same config draws other bytes
+GENERATOR_VERSION = 3  # increase it if the same config draws other bytes
 # studies per body part in the published MURA (Rajpurkar et al. 2018, table 1)
 _STUDIES = {
     "XR_ELBOW": 1912,

@@ -27,7 +27,7 @@ from cxrloc.datasets.phantoms.folder import (
     write_image,
 )
 
-GENERATOR_VERSION = 2  # increase it if the same config draws other bytes
+GENERATOR_VERSION = 3  # increase it if the same config draws other bytes
 # NIH's headers with their quirks: names split at commas, trailing empty columns.
 LABEL_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"

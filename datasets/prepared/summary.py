@@ -166,12 +166,17 @@ def _unboxed(unboxed: Sequence[UnboxedPositives]) -> list[str]:
 
 
 def _rare(present: Sequence[Radiograph], diseases: Sequence[str], folds: int) -> list[str]:
-    """Diseases that some fold must be without."""
+    """Diseases that some fold must be without, and those that every image has or may have."""
+    always = [d for d in diseases if present and all(r.labels.get(d) != 0 for r in present)]
     patients = {d: len({r.patient_id for r in present if r.labels.get(d) == 1}) for d in diseases}
     rare = [f"{disease} ({count})" for disease, count in patients.items() if 0 < count < folds]
+    lines = []
+    if always:
+        lines += ["", f"No image is known not to have {', '.join(always)}: no gate can learn it."]
     if not rare:
-        return []
+        return lines
     return [
+        *lines,
         "",
         f"Fewer patients than the {folds} folds: {', '.join(rare)}. Some folds cannot score them,",
         "and some models have never seen them: take fewer --folds, or merge them by --labels.",

@@ -6,14 +6,14 @@ from collections.abc import Collection
 
 from cxrloc.classification.metrics.bootstrap import Estimate
 from cxrloc.classification.report.tables import estimate_text, value_text
-from cxrloc.localization.evaluation.box_scores import Measure
+from cxrloc.localization.evaluation.box_scores import TOP_1, Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.contest import contest, pair_of, standing
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.paired_tests import ALPHA, PairTests
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
-from cxrloc.localization.report.comparison_tables import accuracy_table, mean_table
+from cxrloc.localization.report.comparison_tables import accuracy_table, mean_table, top_1_table
 from cxrloc.localization.report.glossary import MISS_RULE
 from cxrloc.localization.report.pair_tables import (
     difference_table,
@@ -41,9 +41,24 @@ def means(evaluated: Evaluated) -> Section:
         f"share of the gain that {REFERENCE_CONTROL} leaves; this control never sees the image."
     )
     answer = f"Macro mean IoU: {'; '.join(_main_sentences(comparison, 'mean_iou'))}."
-    tables = (mean_table(comparison), skill_table(comparison))
+    tables = [mean_table(comparison), skill_table(comparison)]
+    if comparison.truth.several:
+        tables.append(top_1_table(comparison))
+        answer = f"{answer} {_top_1_sentence(comparison)}"
     finding = f"Mean IoU: {_standing(evaluated, 'mean_iou')}."
-    return Section("means", "Mean overlap", finding, (asked, answer), tables, (boxplots,))
+    return Section("means", "Mean overlap", finding, (asked, answer), tuple(tables), (boxplots,))
+
+
+def _top_1_sentence(comparison: Comparison) -> str:
+    """What the ground truth's second boxes would cost if one box per image and disease counted."""
+    truth, measure = comparison.truth, Measure("iou", rule=TOP_1)
+    rows = [s for s in comparison.localizers if s.setting == DISEASE_GIVEN]
+    figures = [f"{s.label} {value_text(s.estimates[measure.key].macro.value)}" for s in rows]
+    reached = f" {', '.join(figures)}." if figures else ""
+    return (
+        f"If only the best-scored box counted (top-1), perfect results would find "
+        f"{int(truth.first_of_pair.sum()):,} of the {len(truth):,} boxes.{reached}"
+    )
 
 
 def _standing(evaluated: Evaluated, measure: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from cxrloc.localization.analyses.average_precision import average_precision
 from cxrloc.localization.analyses.chexlocalize.section import chexlocalize
+from cxrloc.localization.analyses.end_to_end.operating_point import operating_point
 from cxrloc.localization.analyses.end_to_end.section import end_to_end
 from cxrloc.localization.analyses.end_to_end.wafroc import wafroc
 from cxrloc.localization.analyses.gallery.pictures import gallery
@@ -52,6 +53,7 @@ ANALYSES: tuple[Analysis, ...] = (
     paired,
     second_reader,
     end_to_end,
+    operating_point,
     wafroc,
     average_precision,
     ladder,

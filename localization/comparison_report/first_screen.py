@@ -66,13 +66,19 @@ def first_screen(
     )
 
 
+_TOLD = {  # by whether any image has several boxes of a disease
+    False: "the disease to box is given",
+    True: "the disease and the number of its boxes are given, boxes are matched one to one",
+}
+
+
 def _basis(comparison: Comparison, said: Headline) -> str:
     """What was scored, and whether the gate changes the order."""
     truth = comparison.truth
     text = (
         f"{len(truth):,} boxes of {len(truth.disease_names)} diseases on {comparison.images:,} "
         f"images of {comparison.patients:,} {'patient' if comparison.patients == 1 else 'patients'}"
-        "; the disease to box is given, and mean IoU is averaged over the diseases."
+        f"; {_TOLD[truth.several]}, and mean IoU is averaged over the diseases."
     )
     text = " ".join([text, *(f"{note[:1].upper()}{note[1:]}." for note in truth.notes)])
     if comparison.gate_passes is None or said.best is None or said.rival is None:

@@ -23,7 +23,7 @@ from cxrloc.datasets.provenance.leakage import LEAKED, NOT_KNOWN
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.localization.analyses.leakage import LocalizerAudit, audits
 from cxrloc.localization.evaluation.comparison import ScoredLocalizer
-from cxrloc.localization.evaluation.detections import GATED
+from cxrloc.localization.evaluation.detections import CONTROL, DISEASE_GIVEN
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.report.sections import Section
 
@@ -126,7 +126,7 @@ def protocol_result(evaluated: Evaluated) -> ProtocolResult | None:
     rows = [
         _row(scored, by_name, evaluated.inputs.provenances.get(scored.name), check)
         for scored in comparison.localizers
-        if scored.setting != GATED
+        if scored.setting in (DISEASE_GIVEN, CONTROL)
     ]
     return ProtocolResult(check, comparison.truth.disease_names, tuple(rows))
 

@@ -5,14 +5,16 @@ Schema of summary.json (an undefined figure is null; a figure is {"value", "low"
     research_use       one sentence
     notes              list of sentences: what was scored and how
     ground_truth       {boxes, images, patients, boxes_per_disease {disease: n}}
-    settings           {thresholds [t], test: "strictly greater", resamples, seed, level,
+    settings           {rule: "top-1" (nowhere several boxes of a disease) or "top-k", thresholds
+                        [t], test: "strictly greater", resamples, seed, level,
                         resamples_without_a_disease, gate_passes: n or null,
                         noninferiority_margin: x or null}
     localizers         list, one per row of the tables:
         name, setting ("disease given" | "gated" | "control"), boxes_without_prediction,
         measures       {measure: {per_disease {disease: figure}, macro: figure}}, where a measure is
-                       mean_iou, mean_iobb, mean_iogt, acc_iou@T, acc_iobb@T, acc_iogt@T (top-1) or
-                       one of these with " any" behind it (best over all boxes, Wang's rule)
+                       mean_iou, mean_iobb, mean_iogt, acc_iou@T, acc_iobb@T, acc_iogt@T (top-k) or
+                       one of these with " any" behind it (best over all boxes, Wang's rule); where
+                       an image has several boxes of a disease also those of IoU with " top-1"
     differences        list: {measure ("mean_iou", "acc_iou@T"), localizer, minus, per_disease
                        {disease: figure}, macro: figure, macro_excludes_zero: bool}; with a margin
                        also noninferior: bool and noninferior_per_disease {disease: bool}; a gated
@@ -53,6 +55,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.pairwise import Difference, TestedPair
 from cxrloc.localization.report.comparison_tables import comparison_notes
+from cxrloc.localization.report.glossary import RULE_NAMES
 from cxrloc.localization.report.published import PublishedRow, comparable_rows
 from cxrloc.localization.report.sections import Section
 
@@ -98,18 +101,22 @@ def summary(
 
 
 def per_box_csv(comparison: Comparison) -> str:
-    """One line per localizer and ground-truth box; a miss has zeros. Gated rows: `NAME, gated`."""
-    handle = io.StringIO()
+    """One line per localizer and ground-truth box; a miss has zeros. Gated rows: `NAME, gated`.
+
+    Where an image has several boxes of a disease, a last column tells them apart: `x1 y1 x2 y2`.
+    """
+    handle, truth = io.StringIO(), comparison.truth
     writer = csv.writer(handle, lineterminator="\n")
-    writer.writerow(PER_BOX_COLUMNS)
-    truth = comparison.truth
+    writer.writerow((*PER_BOX_COLUMNS, *["box"] * truth.several))
+    places = [[" ".join(f"{v:g}" for v in box)] * truth.several for box in truth.boxes_xyxy]
     for scored in comparison.localizers:
         s = scored.scores
         figures = (column.tolist() for column in (s.iou, s.iobb, s.iogt, s.score))
-        for image, patient, disease, *values in zip(
-            truth.image_ids, truth.patient_ids, truth.diseases, *figures, strict=True
+        for image, patient, disease, place, *values in zip(
+            truth.image_ids, truth.patient_ids, truth.diseases, places, *figures, strict=True
         ):
-            writer.writerow([image, patient, disease, scored.label, *(f"{v:.6g}" for v in values)])
+            scores = [f"{v:.6g}" for v in values]
+            writer.writerow([image, patient, disease, scored.label, *scores, *place])
     return handle.getvalue()
 
 
@@ -132,6 +139,7 @@ def _reader_row(row: TableRow) -> dict[str, Any]:
 
 def _settings(comparison: Comparison) -> dict[str, Any]:
     return {
+        "rule": RULE_NAMES[comparison.truth.several],
         "thresholds": list(comparison.thresholds),
         "test": "strictly greater",
         "resamples": comparison.resamples,

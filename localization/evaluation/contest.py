@@ -18,9 +18,8 @@ from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalize
 from cxrloc.localization.evaluation.detections import DISEASE_GIVEN, Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.paired_tests import ALPHA, PairTests
-from cxrloc.localization.matching import one_to_one, overlapping
+from cxrloc.localization.matching import SAME_BOX, one_to_one, overlapping
 
-SAME_BOX = 0.9  # IoU of two boxes that look like one on the image
 SAME_SHARE = 0.9  # of the images and diseases that either boxes
 SAME_MEAN = 0.005  # bound of the whole interval of the difference in macro mean IoU
 _MEASURE = "mean_iou"

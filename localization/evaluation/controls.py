@@ -260,6 +260,25 @@ def controls_everywhere(
     }
 
 
+def with_answers(everywhere: Detections, answers: Detections) -> Detections:
+    """A control everywhere, with its several answers where the ground truth has several boxes.
+
+    Args:
+        everywhere: one box of every disease on every image; its scores are kept.
+        answers: as many boxes as the ground truth has, on the boxed images and diseases.
+    """
+    truth = everywhere.truth
+    if not truth.several:
+        return everywhere
+    score, several = np.zeros(truth.boxes_of_pair.shape), truth.boxes_of_pair > 1
+    score[everywhere.image, everywhere.disease] = everywhere.score
+    one = everywhere.where(~several[everywhere.image, everywhere.disease])
+    more = answers.where(several[answers.image, answers.disease])
+    image, disease = np.append(one.image, more.image), np.append(one.disease, more.disease)
+    boxes = np.concatenate([one.boxes_xyxy, more.boxes_xyxy])
+    return Detections(truth, image, disease, boxes, score[image, disease])
+
+
 def _fractions(truth: GroundTruth) -> FloatArray:
     """(N, 6) values of all boxes, see `TypicalBoxes.rows`."""
     height, width = truth.sizes_hw.T

@@ -25,7 +25,7 @@ from cxrloc.localization.evaluation.ground_truth import (
     ImageTable,
 )
 from cxrloc.localization.localizer import Localization
-from cxrloc.localization.matching import IndexArray, Overlaps, one_to_one, overlapping
+from cxrloc.localization.matching import IndexArray, Overlaps, one_to_one, overlapping, repeats
 from cxrloc.localization.predictions.columns import BoxColumns
 
 DISEASE_GIVEN, GATED, CONTROL = "disease given", "gated", "control"
@@ -97,7 +97,8 @@ class Detections:
     def matched(self, keep: BoolArray) -> IndexArray:
         """Match the detections in `keep` (M,) with the ground-truth boxes, one to one.
 
-        Of all ways to do so, that with the greatest total IoU for each image and disease.
+        Of all ways to do so, that with the greatest total IoU for each image and disease. A
+        detection that only repeats a better matched one (see `repeats`) is left without a partner.
 
         Returns:
             Indices of the matched pairs in `overlaps`.
@@ -108,7 +109,10 @@ class Detections:
             for column in (self.overlaps.first, self.overlaps.second, self.overlaps.iou)
         )
         tie_break = np.column_stack([self.boxes_xyxy, self.score])
-        return np.asarray(pairs[one_to_one(first, second, overlap, tie_break)])
+        chosen = one_to_one(first, second, overlap, tie_break)
+        first, second, overlap = first[chosen], second[chosen], overlap[chosen]
+        boxes, others = self.boxes_xyxy[first], self.truth.boxes_xyxy[second]
+        return np.asarray(pairs[chosen[~repeats(self.key[first], boxes, others, overlap)]])
 
     @cached_property
     def best_iou(self) -> FloatArray:

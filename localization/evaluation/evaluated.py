@@ -26,6 +26,7 @@ from cxrloc.localization.evaluation.controls import (
     OtherPatients,
     boxed_controls,
     controls_everywhere,
+    with_answers,
 )
 from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.gate_decisions import GateDecisions
@@ -172,6 +173,14 @@ class Evaluated:
     def everywhere(self) -> dict[str, Detections]:
         """The localizers, and the controls that box every disease on every image."""
         return {**self.inputs.predictions, **controls_everywhere(self._others, self.inputs.gate)}
+
+    @cached_property
+    def answering(self) -> dict[str, Detections]:
+        """`everywhere`, for settings that tell the number of boxes: controls have as many."""
+        return {
+            name: with_answers(boxes, self.controls[name]) if name in self.controls else boxes
+            for name, boxes in self.everywhere.items()
+        }
 
     @cached_property
     def control_scores(self) -> dict[str, BoxScores]:

@@ -6,12 +6,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, DiseaseEstimates, Estimate
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
-from cxrloc.localization.evaluation.box_scores import ANY, Measure
+from cxrloc.localization.evaluation.box_scores import ANY, TOP_1, Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL, skill_over
-from cxrloc.localization.report.glossary import DEEP_MEDIA_NOTE, MISS_RULE, TOP_1_RULE
+from cxrloc.localization.report.glossary import (
+    DEEP_MEDIA_NOTE,
+    MISS_RULE,
+    RULE_NAMES,
+    RULES,
+    TOP_1_RULE,
+)
 from cxrloc.localization.report.published import PublishedRow, comparable_rows
 
 PUBLISHED = "published"
@@ -50,10 +58,13 @@ def mean_table(comparison: Comparison) -> ResultTable:
     return ResultTable("mean_iou", "Mean IoU and mean IoBB over all boxes", tuple(rows), notes)
 
 
+_COUNTED = {
+    False: "one box per image and disease (top-1)",
+    True: "as many boxes as the ground truth has, matched one to one (top-k)",
+}
 _ANY_NOTE = (
-    "Disease columns and macro mean: one box per image and disease (top-1). Column 'macro mean, "
-    "any': the best box of the image and disease (Wang's rule). Published rows follow the rule "
-    "named in their column 'rule'"
+    "Column 'macro mean, any': the best box of the image and disease (Wang's rule). Published rows "
+    "follow the rule named in their column 'rule'"
 )
 _SKILL_NOTE = (
     "skill: (m - c) / (1 - c), m the figure next to it and c that of "
@@ -68,7 +79,8 @@ _IOGT_NOTES = (
 
 
 def _mean_notes(comparison: Comparison) -> tuple[str, ...]:
-    return (*comparison_notes(comparison), _ANY_NOTE, _SKILL_NOTE)
+    counted = f"Disease columns and macro mean: {_COUNTED[comparison.truth.several]}. {_ANY_NOTE}"
+    return (*comparison_notes(comparison), counted, _SKILL_NOTE)
 
 
 def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
@@ -79,7 +91,7 @@ def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
         "the same for every localizer",
         "Boxes per disease: " + ", ".join(f"{d} {n}" for d, n in c.truth.boxes_per_disease.items()),
         *(note[:1].upper() + note[1:] for note in c.truth.notes),
-        f"Rule {TOP_1_RULE}; {MISS_RULE}",
+        f"Rule {RULES[c.truth.several]}; {MISS_RULE}",
         f"[low, high]: {100 * c.level:.0f} % interval, {c.resamples} resamples of patients (seed "
         f"{c.seed}); a disease without a box in a resample was left out of that resample's macro "
         f"mean, which happened in {c.resamples_without_a_disease} of them",
@@ -94,6 +106,39 @@ def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
     return tuple(notes)
 
 
+CEILING = "perfect results"
+
+
+def top_1_table(comparison: Comparison) -> ResultTable:
+    """What is left if only the highest-scored box of an image and disease counts, and its ceiling.
+
+    For ground truths with several boxes of a disease on an image; without any it is `mean_table`'s.
+    """
+    truth = comparison.truth
+    ceilings = comparison.bootstrap.estimates(truth.first_of_pair[:, None].astype(np.float64))
+    rows = []
+    for t in (None, *comparison.thresholds):
+        measure = Measure("iou", t, TOP_1)
+        lead = _lead(measure) | {"localizer": CEILING, "setting": "ceiling", "rule": TOP_1}
+        cells = disease_cells(truth.disease_names, ceilings[0])
+        rows.append(TableRow(measure.key, lead, cells, {"boxes": len(truth)}))
+        for scored in comparison.localizers:
+            lead = _lead(measure) | {"localizer": scored.name, "setting": scored.setting}
+            cells = disease_cells(truth.disease_names, scored.estimates[measure.key])
+            rows.append(TableRow(measure.key, lead | {"rule": TOP_1}, cells, {"boxes": len(truth)}))
+    pairs = int(truth.first_of_pair.sum())
+    notes = (
+        f"Rule {TOP_1_RULE}. It is matched with the ground-truth box that it fits best; the other "
+        "boxes of the disease on the image are missed, however good a localizer's other boxes are",
+        f"'{CEILING}' shows how far results equal to the ground truth would come: {pairs} pairs of "
+        f"an image and a disease have {len(truth)} boxes",
+        f"[low, high]: {100 * comparison.level:.0f} % interval, {comparison.resamples} resamples "
+        f"of patients (seed {comparison.seed})",
+    )
+    title = "top-1: if only the best-scored box of an image and disease counted"
+    return ResultTable("top_1", title, tuple(rows), notes)
+
+
 def _lead(measure: Measure) -> dict[str, str | float]:
     at = {} if measure.threshold is None else {"threshold": measure.threshold}
     return {"measure": measure.name, **at}
@@ -104,7 +149,11 @@ def _row(comparison: Comparison, scored: ScoredLocalizer, measure: Measure) -> T
     return TableRow(
         block=measure.key,
         lead=_lead(measure)
-        | {"localizer": scored.name, "setting": scored.setting, "rule": "top-1"},
+        | {
+            "localizer": scored.name,
+            "setting": scored.setting,
+            "rule": RULE_NAMES[comparison.truth.several],
+        },
         cells=_mean_cells(comparison, scored, measure),
         trail={"boxes": len(comparison.truth), f"{MACRO_MEAN}, any": of_any[MACRO_MEAN]},
     )

@@ -21,10 +21,12 @@ _FILE: dict[str, Any] = yaml.safe_load(
     Path(__file__).with_name("glossary.yaml").read_text(encoding="utf-8")
 )
 _SHARED: dict[str, str] = _FILE["shared"]
-TOP_1_RULE = _SHARED["top_1"]
+TOP_1_RULE, TOP_K_RULE = _SHARED["top_1"], _SHARED["top_k"]
 MISS_RULE = _SHARED["miss"]
 DEEP_MEDIA_NOTE = _SHARED["deep_media"]
 SYMBOLS: str = _FILE["symbols"]
+RULE_NAMES = {True: "top-k", False: "top-1"}  # by whether any image has several boxes of a disease
+RULES = {True: TOP_K_RULE, False: TOP_1_RULE}
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,14 @@ _BESIDE = re.compile(r".* (IoGT|skill)$")  # columns of their own in the CSV
 
 
 def lookup(column: str) -> Term:
-    """Entry of a column or measure; thresholds (`@0.5`), ` low`, ` high` and ` any` are ignored.
+    """Entry of a column or measure, without its threshold (`@0.5`), ` low`, ` high` and rule.
 
     `X IoGT` and `X skill` are explained as IoGT and skill.
 
     Raises:
         ValueError: for a name that has no entry; the known ones are listed.
     """
-    plain = re.sub(r"( low| high|,? any)+$", "", _THRESHOLD.sub("", column)).strip()
+    plain = re.sub(r"( low| high|,? any| top-1)+$", "", _THRESHOLD.sub("", column)).strip()
     key = _BESIDE.sub(r"\1", plain)
     for name, term in TERMS.items():
         if key in (name, *term.also) or column in (name, *term.also):

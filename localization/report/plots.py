@@ -47,7 +47,8 @@ _WIDEST = 15.0  # inches: on a page, the letters of a wider figure are too small
 
 def iou_boxplots(comparison: Comparison) -> Figure:
     """The IoU of every localizer, disease by disease."""
-    return boxplots(comparison.truth, comparison.localizers, "IoU of the top-1 box")
+    scored = "matched" if comparison.truth.several else "top-1"
+    return boxplots(comparison.truth, comparison.localizers, f"IoU of the {scored} box")
 
 
 def boxplots(truth: GroundTruth, localizers: tuple[ScoredLocalizer, ...], title: str) -> Figure:
@@ -84,10 +85,12 @@ def _styles(localizers: tuple[ScoredLocalizer, ...]) -> list[dict[str, Any]]:
     styles = []
     for scored in localizers:
         hatch = {GATED: "////", SECOND_READER: "..."}.get(scored.setting, "")
-        family, palette = (controls, CONTROL_GREYS) if scored.is_control else (names, COLOURS)
         if scored.setting == SECOND_READER:
-            family, palette = [scored.name], ("#ffffff",)
-        colour = palette[family.index(scored.name) % len(palette)]
+            colour = "#ffffff"
+        elif scored.is_control:
+            colour = CONTROL_GREYS[controls.index(scored.name) % len(CONTROL_GREYS)]
+        else:
+            colour = COLOURS[names.index(scored.name) % len(COLOURS)]
         styles.append(
             {"facecolor": colour, "edgecolor": "#222222", "hatch": hatch, "linewidth": 0.8}
         )

@@ -29,6 +29,9 @@ TABLES = (
     "end_to_end",
     "gate_ledger",
     "false_boxes",
+    "operating_point",
+    "operating_point_diseases",
+    "operating_thresholds",
     "coco_ap",
     "taxonomy",
     "taxonomy_counts",
@@ -39,8 +42,8 @@ TABLES = (
     "second_reader_differences",
     "second_reader_agreement",
 )
-FIGURES = ("iou_boxplots", "accuracy_curves", "taxonomy", "strata", "paired_boxplots")
-FIGURES += ("second_reader_1",)
+_BOXPLOTS = ("iou_boxplots", "paired_boxplots", "second_reader_1")
+FIGURES = (*_BOXPLOTS, "accuracy_curves", "taxonomy", "strata")
 PAGES = {"report.html", "per_box.csv", "summary.json"}
 
 

@@ -6,6 +6,8 @@ boxes that COCO does not have. Scored as they stand they would miss everything w
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -90,15 +92,13 @@ def check_outlines(boxes_xywh: FloatArray, around_xywh: FloatArray, source: str)
 
 def are_shares(boxes_xywh: FloatArray, frames_wh: FloatArray) -> npt.NDArray[np.bool_]:
     """(N,) boxes that lie within the image's first pixel."""
-    unit = (boxes_xywh.min(axis=1) >= 0) & (boxes_xywh.max(axis=1) <= 1)
-    return np.asarray(unit & (frames_wh.min(axis=1) >= _SMALLEST_IMAGE))
+    return _within(boxes_xywh, frames_wh, 0, 1)
 
 
 def refuse_shares(boxes_xywh: FloatArray, frames_wh: FloatArray, what: str) -> None:
     """Raise ValueError if most boxes are shares of their image."""
     # predicted shares may reach a little over the border
-    near = (boxes_xywh.min(axis=1) >= -0.5) & (boxes_xywh.max(axis=1) <= 1.5)
-    unit = near & (frames_wh.min(axis=1) >= _SMALLEST_IMAGE)
+    unit = _within(boxes_xywh, frames_wh, -0.5, 1.5)
     if not unit.any() or unit.mean() < 0.5:
         return
     first = int(np.flatnonzero(unit)[0])
@@ -113,6 +113,15 @@ def refuse_shares(boxes_xywh: FloatArray, frames_wh: FloatArray, what: str) -> N
         "and width by the image's width, y and height by its height"
         + (", and subtract half the width and height from the centre" if centred else "")
     )
+
+
+def _within(
+    boxes_xywh: FloatArray, frames_wh: FloatArray, low: float, high: float
+) -> npt.NDArray[np.bool_]:
+    """(N,) boxes with an area and all values in a range, in images that are no toys."""
+    inside = (boxes_xywh.min(axis=1) >= low) & (boxes_xywh.max(axis=1) <= high)
+    large = (frames_wh.min(axis=1) >= _SMALLEST_IMAGE) & (boxes_xywh[:, 2:].min(axis=1) > 0)
+    return np.asarray(inside & large)
 
 
 def _refuse_corners(boxes_xywh: FloatArray, frames_wh: FloatArray, what: str) -> None:
@@ -145,13 +154,15 @@ def _in_a_corner(boxes_xywh: FloatArray, frames_wh: FloatArray) -> str:
     )
 
 
-def usual_frames(reach: float) -> list[int]:
+def usual_frames(reach: float, *, any_larger: bool = False) -> list[int]:
     """The usual sides of a network's input that boxes may come from.
 
     Args:
         reach: how far nearly all boxes reach to the right or down.
+        any_larger: a few boxes need not reach near the border.
     """
-    return [side for side in _SIDES if reach <= side * (1 + _OVER) and side <= 1.6 * reach]
+    largest = math.inf if any_larger else 1.6 * reach
+    return [side for side in _SIDES if reach <= side * (1 + _OVER) and side <= largest]
 
 
 def _copy(reach: float) -> int:

@@ -6,17 +6,17 @@
 
 What is accepted:
 
-- `id`, `image_id`, `category_id`: whole numbers, or texts; 3, 3.0 and "3" are one id. Annotation
+`id`, `image_id`, `category_id`: whole numbers, or texts; 3, 3.0 and "3" are one id. Annotation
   ids may be missing, 0 or repeated: annotations are numbered anew. Image and category ids that are
   texts or negative become numbers; results files may go on using those of the file.
-- `bbox`: x, y, width, height in pixels; or missing, with a `segmentation`: polygons, run lengths,
+`bbox`: x, y, width, height in pixels; or missing, with a `segmentation`: polygons, run lengths,
   compressed or not. Boxes that reach over the border are cut off there, as predictions are; one
   wholly outside is refused, as are shares of the image (0 to 1) and two corners.
-- `area`, `iscrowd`, `segmentation` may be missing, null, empty or text.
-- `width` and `height` of every image: whole numbers, also as text.
-- `file_name`: with folders, with / or \\. Names before an export to Roboflow (`extra.name`,
+`area`, `iscrowd`, `segmentation` may be missing, null, empty or text.
+`width` and `height` of every image: whole numbers, also as text.
+`file_name`: with folders, with / or \\. Names before an export to Roboflow (`extra.name`,
   `a_png.rf.HASH.jpg`) or Label Studio (`HASH-a.png`) count, too.
-- `categories`: parents of others and `background` are left out if nothing is annotated as them.
+`categories`: parents of others and `background` are left out if nothing is annotated as them.
 
 Our own files pass unchanged. An annotation that repeats another one exactly counts once. Each
 annotation that CVAT painted is marked as a crowd there; it counts as one finding.

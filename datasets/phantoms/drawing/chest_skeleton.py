@@ -11,24 +11,16 @@ from cxrloc.datasets.phantoms.drawing.chest_anatomy import LATERAL, LEFT, MIDLIN
 def spine(anatomy: Anatomy, canvas: Canvas, x: Array) -> Array:
     """Attenuation of the vertebrae; `x` is the patient coordinate of every pixel."""
     rows = np.arange(-40.0, 1120.0, 53.0)
-    bodies, processes = [], []
+    corners, processes = [], []
     for y in rows:
         centre = MIDLINE + anatomy.spine_bend * np.sin(np.pi * y / FRAME)
         half = 31 + 11 * y / FRAME
-        bodies.append(
-            rounded(
-                [
-                    (centre - half, y),
-                    (centre + half, y),
-                    (centre + half, y + 43),
-                    (centre - half, y + 43),
-                ],
-                times=2,
-            )
-        )
+        left, right = centre - half, centre + half
+        corners.append([(left, y), (right, y), (right, y + 43), (left, y + 43)])
         processes.append(ellipse(centre, y + 38, 7, 15))
         processes += [ellipse(centre + s * half * 0.62, y + 15, 7, 9) for s in (-1, 1)]
     column = np.exp(-np.square(np.square((x - MIDLINE) / 62)))
+    bodies = rounded(corners, times=2)
     bones = 0.13 * canvas.fill(bodies, blur=3) + 0.10 * canvas.fill(processes, blur=2)
     return np.asarray(0.14 * column + bones, np.float32)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from cxrloc.datasets.phantoms.drawing.canvas import Array, Canvas, Points, ellipse, rounded
@@ -147,7 +150,9 @@ def _vessels(anatomy: Anatomy, canvas: Canvas, lungs: Array) -> Array:
         for angle in np.linspace(-1.35, 1.5, 9):
             start = hilum + rng.normal(0, 1, 2) * (8, 26)
             width = float(rng.uniform(8, 13))
-            _branch(rng, lines, start, side, float(angle + rng.normal(0, 0.12)), width, 0)
+            branches: list[_Branch] = []
+            _grow(rng, branches, -1, float(angle + rng.normal(0, 0.12)), width, 0)
+            lines += _lines(branches, start, side)
     tree = canvas.strokes(lines, blur=2.2)
     hila = canvas.fill([_hilum(anatomy, side) for side in (RIGHT, LEFT)], blur=14)
     return (tree + 0.6 * hila) * lungs
@@ -158,21 +163,48 @@ def _hilum(anatomy: Anatomy, side: int) -> Points:
     return ellipse(x, y, 30, 62)
 
 
-def _branch(
+class _Branch(NamedTuple):
+    """Part of a vessel between two forks; `parent` is its place in the list, -1 at the root."""
+
+    parent: int
+    level: int
+    length: float
+    width: float
+    angle: float  # where it starts
+    bend: float  # where it ends
+
+
+def _grow(
     rng: np.random.Generator,
-    lines: list[tuple[Points, float, float]],
-    start: Points,
-    side: int,
+    branches: list[_Branch],
+    parent: int,
     angle: float,
     width: float,
     level: int,
 ) -> None:
+    """Append a branch and all that fork off it, a parent before its children."""
     length = rng.uniform(45, 95) * 0.92**level
     bend = angle + rng.normal(0, 0.2)
-    steps = np.array([[np.cos(a) * side, np.sin(a)] for a in np.linspace(angle, bend, 5)])
-    points = np.vstack([start, start + np.cumsum(steps * length / 5, axis=0)])
-    lines.append((points, width, max(0.2, 0.8 * 0.8**level)))
+    own = len(branches)
+    branches.append(_Branch(parent, level, length, width, angle, bend))
     if level < 5:
         for turn in (rng.uniform(0.05, 0.3), -rng.uniform(0.2, 0.6)):
             if level < 1 or rng.random() < 0.8:
-                _branch(rng, lines, points[-1], side, bend + turn, width * 0.72, level + 1)
+                _grow(rng, branches, own, bend + turn, width * 0.72, level + 1)
+
+
+def _lines(
+    branches: Sequence[_Branch], start: Points, side: int
+) -> Iterator[tuple[Points, float, float]]:
+    """Points, width and strength of every branch; all at once, as there are hundreds."""
+    parents, levels, lengths, _, begins, ends = map(np.array, zip(*branches, strict=True))
+    angles = np.linspace(begins, ends, 5, axis=1)
+    steps = np.stack([np.cos(angles) * side, np.sin(angles)], axis=-1)
+    along = np.cumsum(steps * lengths[:, None, None] / 5, axis=1)
+    points = np.concatenate([np.zeros_like(along[:, :1]), along], axis=1)
+    points[0] += start
+    for level in range(1, int(levels.max()) + 1):
+        here = np.flatnonzero(levels == level)
+        points[here] += points[parents[here], -1:]
+    for branch, places in zip(branches, points, strict=True):
+        yield places, branch.width, max(0.2, 0.8 * 0.8**branch.level)

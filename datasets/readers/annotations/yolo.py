@@ -18,7 +18,7 @@ Warning, counted: label files without an image (left out).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,9 +66,10 @@ def index(
     paths = image_files(root, warnings)
     yolo = read_yolo_folder(root, asked)
     texts = _LabelFiles.below(dict.fromkeys((*yolo.label_folders, root)))
+    folders = texts.folders_of(paths, yolo.label_folders)
     images, used = [], []
     for path in _one_per_stem(paths):
-        folder = texts.folder_of(path, yolo.label_folders)
+        folder = folders[path.parent]
         if folder is None:
             continue
         file = texts.of(folder, stem_of(path.name))
@@ -107,10 +108,13 @@ class _LabelFiles:
         """Label files by folder and by what the stem was before an upload."""
         return {(folder, without_upload(stem)): path for (folder, stem), path in self.files.items()}
 
-    def folder_of(self, image: Path, given: Sequence[Path]) -> Path | None:
-        """The folder in which this image's label file would be; None if none has label files."""
+    def folders_of(self, images: Iterable[Path], given: Sequence[Path]) -> dict[Path, Path | None]:
+        """Folder of images -> the folder of their label files; None if no folder has any."""
         folders = {folder for folder, _ in self.files}
-        return next((f for f in _candidates(image.parent, given) if f in folders), None)
+        return {
+            place: next((f for f in _candidates(place, given) if f in folders), None)
+            for place in dict.fromkeys(image.parent for image in images)
+        }
 
 
 def _candidates(images: Path, given: Sequence[Path]) -> Iterator[Path]:

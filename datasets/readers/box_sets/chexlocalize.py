@@ -119,7 +119,7 @@ def _files(root: Path, asked: Path | None) -> dict[Path, str]:
 
 def _images(root: Path) -> dict[str, Path]:
     """patient64541_study1_view1_frontal -> its file; validation and test alone, not train."""
-    files = {}
+    files: dict[str, Path] = {}
     for path in sorted(root.absolute().rglob("view*.*")):
         key = "_".join((*path.parts[-3:-1], path.stem))
         if _KEY.fullmatch(key) and path.parts[-4] != "train":

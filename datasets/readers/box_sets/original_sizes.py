@@ -108,7 +108,7 @@ def frames(
     bad = [str(path) for path, size in files.items() if size is None]
     warnings.warn("unreadable image headers, images left out", bad)
     stretched: list[str] = []
-    found = []
+    found: list[Frame | None] = []
     for image, path in zip(images, paths, strict=True):
         file_hw, original = None if path is None else files[path], stated.get(image)
         if path is not None and file_hw is None:

@@ -186,7 +186,7 @@ def _radiograph(
     reader: BoxReader,
 ) -> Radiograph:
     nih = nih_image_of_rsna(image)
-    present = {OPACITY} if drawn else {of_class}
+    present = {OPACITY} if drawn else {of_class or NORMAL}
     labels = disease_labels(reader.labels, FINDINGS, present)
     other = reader.labels.disease(OTHER)
     if of_class is None and not drawn and other is not None:

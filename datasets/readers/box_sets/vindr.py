@@ -154,7 +154,7 @@ def _table(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} has no column {missing}; its header is {list(table.columns)}")
     if table.empty:
         raise ValueError(f"{path} has a header but no rows; is the copy complete?")
-    return table.apply(lambda column: column.str.strip())
+    return pd.DataFrame({name: table[name].str.strip() for name in table})
 
 
 def _add_rows(images: dict[str, _Image], table: pd.DataFrame, path: Path, part: str) -> None:

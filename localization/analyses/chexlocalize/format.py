@@ -199,6 +199,11 @@ def is_hit(points: Sequence[Sequence[float]], truth: Rle) -> float:
     return float(any(decoded[int(y), int(x)] for x, y in points))
 
 
+def merged_mask(masks: Sequence[Rle]) -> Rle:
+    """The union of masks of one size."""
+    return masks[0] if len(masks) == 1 else plain_rle(rle.merge(list(masks)))
+
+
 def empty_mask(size_hw: tuple[int, int]) -> Rle:
     """An empty mask."""
     runs = {"size": list(size_hw), "counts": [math.prod(size_hw)]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from cxrloc.localization.analyses.chexlocalize.format import (
     center,
     empty_mask,
     image_key,
+    merged_mask,
     peak,
     resized_mask,
     size_of,
@@ -34,7 +36,7 @@ from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.gate_decisions import GateDecisions
-from cxrloc.localization.evaluation.ground_truth import ImageTable
+from cxrloc.localization.evaluation.ground_truth import GroundTruth, ImageTable
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.masks import MaskResult
 from cxrloc.localization.report.comparison_tables import disease_cells
@@ -68,7 +70,8 @@ def chexlocalize_files(evaluated: Evaluated) -> ChexlocalizeFiles:
     """Masks and points of every localizer on the images of cheXlocalize's ground truth.
 
     The mask of an image and disease is the one of the top-1 entry, or that box filled if the
-    localizer has no masks; it is empty if the gate says absent. The point is the peak of the heat
+    localizer has no masks; where the ground truth has k boxes of it, the union of the k with the
+    highest scores. It is empty if the gate says absent. The point is the peak of the heat
     map, or the centre of the top-1 box, whatever the gate says, as in cheXlocalize's own code.
 
     Raises:
@@ -89,12 +92,12 @@ def chexlocalize_files(evaluated: Evaluated) -> ChexlocalizeFiles:
             f"in the ground truth, whose images have names like {example}; expected names that end "
             "in patientN/studyN/viewN_frontal.jpg"
         )
-    absent = _absent(images, inputs.gate)
+    absent, asked = _absent(images, inputs.gate), _asked(evaluated.truth)
     exchanged = {}
     for name, detections in inputs.predictions.items():
-        top, maps = _top_boxes(detections), inputs.maps.get(name)
+        top, maps = _top_boxes(detections, asked), inputs.maps.get(name)
         mapped = {} if maps is None else _mapped_tasks(maps)
-        entries = _top_masks(inputs.masks[name]) if name in inputs.masks else None
+        entries = _top_masks(inputs.masks[name], asked) if name in inputs.masks else None
         exchanged[name] = (
             {f: _masks(frame, truth.get(f), top, entries, absent) for f, frame in frames.items()},
             {f: _points(frames[f], truth[f], top, maps, mapped) for f in drawn},
@@ -113,8 +116,15 @@ class _Frame(NamedTuple):
     size_hw: tuple[int, int]
 
 
-_Top = Mapping[tuple[str, str], Localization]
-_TopMasks = Mapping[tuple[str, str], Rle]
+_Pair = tuple[str, str]  # image_id, task
+_Top = Mapping[_Pair, Sequence[Localization]]
+_TopMasks = Mapping[_Pair, Sequence[Rle]]
+
+
+def _asked(truth: GroundTruth) -> Counter[_Pair]:
+    """(image_id, task) -> number of ground-truth boxes."""
+    tasks = (task_of(disease) or "" for disease in truth.diseases)
+    return Counter(zip(truth.image_ids, tasks, strict=True))
 
 
 def _absent(images: ImageTable, gate: GateDecisions | None) -> set[tuple[str, str | None]]:
@@ -128,18 +138,19 @@ def _absent(images: ImageTable, gate: GateDecisions | None) -> set[tuple[str, st
     }
 
 
-def _top_boxes(detections: Detections) -> dict[tuple[str, str], Localization]:
-    """(image_id, task) -> its highest-scoring box, the first among equals."""
+def _top_boxes(detections: Detections, asked: Mapping[_Pair, int]) -> _Top:
+    """(image_id, task) -> as many boxes as asked, the highest scores first."""
     images = detections.truth.images
     tasks = [task_of(disease) or "" for disease in images.diseases]
-    top: dict[tuple[str, str], Localization] = {}
+    top: dict[_Pair, list[Localization]] = {}
     for i in np.argsort(-detections.score, kind="stable").tolist():  # equals keep their order
         image, column = images.image_ids[detections.image[i]], detections.disease[i]
-        if (image, tasks[column]) in top:
+        best = top.setdefault((image, tasks[column]), [])
+        if len(best) >= max(1, asked.get((image, tasks[column]), 0)):
             continue
         x1, y1, x2, y2 = detections.boxes_xyxy[i].tolist()
         box, score = (x1, y1, x2, y2), float(detections.score[i])
-        top[image, tasks[column]] = Localization(image, images.diseases[column], box, score)
+        best.append(Localization(image, images.diseases[column], box, score))
     return top
 
 
@@ -151,11 +162,14 @@ def _mapped_tasks(maps: HeatMaps) -> dict[str, dict[str, str]]:
     return mapped
 
 
-def _top_masks(masks: Sequence[MaskResult]) -> dict[tuple[str, str], Rle]:
-    """(image_id, task) -> its highest-scoring mask, the first among equals."""
-    top: dict[tuple[str, str], Rle] = {}
+def _top_masks(masks: Sequence[MaskResult], asked: Mapping[_Pair, int]) -> _TopMasks:
+    """(image_id, task) -> as many masks as asked, the highest scores first."""
+    top: dict[_Pair, list[Rle]] = {}
     for mask in sorted(masks, key=lambda mask: -mask.score):  # stable: equals keep their order
-        top.setdefault((mask.image_id, task_of(mask.disease) or ""), dict(mask.rle))
+        pair = (mask.image_id, task_of(mask.disease) or "")
+        best = top.setdefault(pair, [])
+        if len(best) < max(1, asked.get(pair, 0)):
+            best.append(dict(mask.rle))
     return top
 
 
@@ -170,14 +184,12 @@ def _masks(
     size = size_of(truth) if truth is not None else frame.size_hw
     masks = {}
     for task in TASKS:
-        entry = None if entries is None else entries.get((frame.image_id, task))
-        box = boxes.get((frame.image_id, task)) if entries is None else None
-        if (frame.image_id, task) in absent or (entry is None and box is None):
-            masks[task] = empty_mask(size)
-        elif entry is not None:
-            masks[task] = resized_mask(entry, size)
-        elif box is not None:
-            masks[task] = box_mask(box.box_xyxy, frame.size_hw, size)
+        pair = (frame.image_id, task)
+        if entries is None:
+            parts = [box_mask(b.box_xyxy, frame.size_hw, size) for b in boxes.get(pair, ())]
+        else:
+            parts = [resized_mask(entry, size) for entry in entries.get(pair, ())]
+        masks[task] = empty_mask(size) if pair in absent or not parts else merged_mask(parts)
     return masks
 
 
@@ -197,7 +209,7 @@ def _points(
         if maps is not None and task in disease_of:
             point = peak(maps, image_id, disease_of[task], size)
         elif maps is None and (image_id, task) in boxes:
-            point = center(boxes[image_id, task], frame.size_hw, size)
+            point = center(boxes[image_id, task][0], frame.size_hw, size)
         if point:
             points[task] = [point]
     return points
@@ -226,7 +238,8 @@ def chexlocalize_section(
     shown = sorted((row for row in rows if row), key=lambda row: _MEASURES.index(row.block))
     notes = (
         f"Ground-truth masks: {len(files.truth)} images. The rule is top-1: one mask and one point "
-        "per image and task",
+        "per image and task; where the COCO ground truth has several boxes of a task, the mask is "
+        "the union of as many, the highest scores first",
         f"Filled boxes as masks: {', '.join(files.filled_boxes) or 'no localizer'}; box centres as "
         f"points: {', '.join(files.centres) or 'no localizer'}",
         "With a gate, masks of diseases that it calls absent are empty; points are not gated",

@@ -176,7 +176,16 @@ def image_sets(images: ImageTable) -> dict[str, BoolArray]:
     }
 
 
-def end_to_end_table(points: Sequence[OperatingPoint], notes: tuple[str, ...]) -> ResultTable:
+_ANSWERS = {
+    False: "One box per image and disease (top-1)",
+    True: "As many boxes per image and disease as the ground truth has, one where it has none, "
+    "matched one to one (top-k)",
+}
+
+
+def end_to_end_table(
+    points: Sequence[OperatingPoint], notes: tuple[str, ...], *, several: bool = False
+) -> ResultTable:
     """Rows localizer x setting, a block per hit threshold."""
     ordered = sorted(points, key=lambda point: point.threshold)
     return ResultTable(
@@ -184,7 +193,7 @@ def end_to_end_table(points: Sequence[OperatingPoint], notes: tuple[str, ...]) -
         "Disease given, gated, end to end: hits and false boxes per image",
         tuple(map(_end_to_end_row, ordered)),
         (
-            "One box per image and disease (top-1). 'disease given': boxed images, for their "
+            f"{_ANSWERS[several]}. 'disease given': boxed images, for their "
             "diseases. 'gated': boxed images, for the diseases that the gate predicts present. "
             "'end to end': the same on all predicted images. 'every disease asked': all "
             "predicted images, no gate",
@@ -213,7 +222,11 @@ def _end_to_end_row(point: OperatingPoint) -> TableRow:
 
 
 def false_box_table(
-    points: Sequence[OperatingPoint], diseases: Sequence[str], notes: tuple[str, ...]
+    points: Sequence[OperatingPoint],
+    diseases: Sequence[str],
+    notes: tuple[str, ...],
+    *,
+    several: bool = False,
 ) -> ResultTable:
     """False boxes per image for each disease: rows localizer x setting x image set x bound."""
     rows = []
@@ -227,8 +240,8 @@ def false_box_table(
         "False boxes per image, by disease and by kind of image",
         tuple(rows),
         (
-            "One box per image and disease (top-1), if the setting asks for the disease. False: on "
-            "an absent disease, or on a boxed one with IoU <= the threshold",
+            f"{_ANSWERS[several]}, if the setting asks for the disease. False: on an absent "
+            "disease, or on a boxed one with IoU <= the threshold",
             *notes,
         ),
     )

@@ -142,7 +142,7 @@ def _legend(figure: Figure, looks: Mapping[str, _Look], marked: bool) -> None:
     ]
     title = "hits and false boxes: for the panel's diseases, band: 95 % interval over patients"
     if marked:
-        title += ", marker: the gate's operating point (top-1)"
+        title += ", marker: the gate's operating point"
     legend_below(figure, title, len(handles), handles=handles)
 
 

@@ -14,7 +14,7 @@ from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Val
 from cxrloc.localization.evaluation.box_scores import BoxScores
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import BoolArray, GroundTruth
-from cxrloc.localization.report.glossary import MISS_RULE, TOP_1_RULE
+from cxrloc.localization.report.glossary import MISS_RULE, RULES
 
 
 class Loss(StrEnum):
@@ -111,7 +111,7 @@ def ledger_table(
             f"counts of a column sum to its boxes ({len(truth)} in total), the shares to 1",
             "A hit passes the gate and has IoU over the threshold. Boxes stopped by the gate are "
             "divided by whether the localizer would have hit them with the disease given",
-            f"Rule {TOP_1_RULE}; {MISS_RULE}",
+            f"Rule {RULES[truth.several]}; {MISS_RULE}",
             *notes,
         ),
     )

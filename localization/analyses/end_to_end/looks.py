@@ -63,7 +63,12 @@ def points(evaluated: Evaluated) -> tuple[OperatingPoint, ...]:
         for look_at in evaluated.once(looks)
         for setting in look_at.settings.values()
         for point in operating_points(
-            look_at.name, look_at.detections, setting, evaluated.images, THRESHOLDS, bootstrap
+            look_at.name,
+            evaluated.answering[look_at.name],
+            setting,
+            evaluated.images,
+            THRESHOLDS,
+            bootstrap,
         )
     )
 

@@ -58,8 +58,8 @@ def end_to_end(evaluated: Evaluated) -> Section:
     curves = _pooled_curves(all_looks, bootstrap)
     remarks = tuple(note for look_at in all_looks for note in look_at.notes)
     notes = (*remarks, _interval_note(images, len(bootstrap.counts), evaluated.inputs.seed))
-    tables = [end_to_end_table(all_points, notes)]
-    tables += [false_box_table(all_points, images.diseases, notes)]
+    tables = [end_to_end_table(all_points, notes, several=truth.several)]
+    tables += [false_box_table(all_points, images.diseases, notes, several=truth.several)]
     tables += [froc_table(curves, notes)] if curves else []
     if gate is not None:
         ledger_notes = _ledger_notes(truth, evaluated.inputs.resamples, evaluated.inputs.seed)

@@ -27,6 +27,7 @@ from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.sections import Picture
 
+Boxes = list[Localization]
 _LINES: tuple[Any, ...] = ((0, (5, 2.5)), "solid", "dotted", "dashdot")
 _PANEL_PX, _FOOT_PX, _LINE_PX, _HEAT_PANELS = 460, 14, 27, 2
 _JPEG_QUALITY = 84
@@ -40,13 +41,13 @@ def gallery(evaluated: Evaluated) -> tuple[Picture, ...]:
     """
     images, inputs = evaluated.images, evaluated.inputs
     choices = choose(evaluated.comparison)
-    tops = _top_boxes(choices, inputs.predictions)
+    answers = _answers(choices, inputs.predictions)
     return tuple(
         _picture(
             choice,
             inputs.image_paths.get(choice.image_id),
             images.sizes_hw[images.row_of[choice.image_id]],
-            tops[i],
+            answers[i],
             inputs.maps,
             evaluated.once(twins),
         )
@@ -54,35 +55,37 @@ def gallery(evaluated: Evaluated) -> tuple[Picture, ...]:
     )
 
 
-def _top_boxes(
+def _answers(
     choices: Sequence[Choice], predictions: Mapping[str, Detections]
-) -> list[dict[str, Localization]]:
-    """For each choice: localizer -> its top-1 box."""
-    tops: list[dict[str, Localization]] = [{} for _ in choices]
+) -> list[dict[str, Boxes]]:
+    """For each choice: localizer -> the boxes that answer for it, the highest score first."""
+    answers: list[dict[str, Boxes]] = [{} for _ in choices]
     for i, choice in enumerate(choices):
         for name in choice.ious:
-            box = _top_box(choice, predictions[name])
-            if box is not None:
-                tops[i][name] = box
-    return tops
+            boxes = _boxes(choice, predictions[name])
+            if boxes:
+                answers[i][name] = boxes
+    return answers
 
 
-def _top_box(choice: Choice, detections: Detections) -> Localization | None:
+def _boxes(choice: Choice, detections: Detections) -> Boxes:
     images = detections.truth.images
     row, column = images.row_of[choice.image_id], images.column_of[choice.disease]
-    at = np.flatnonzero(detections.top & (detections.image == row) & (detections.disease == column))
-    if not len(at):
-        return None
-    x1, y1, x2, y2 = detections.boxes_xyxy[at[0]].tolist()
-    score = float(detections.score[at[0]])
-    return Localization(choice.image_id, choice.disease, (x1, y1, x2, y2), score)
+    mine = (detections.image == row) & (detections.disease == column)
+    at = np.flatnonzero(detections.answers & mine)
+    boxes = []
+    for k in at[np.argsort(detections.rank[at])].tolist():
+        x1, y1, x2, y2 = detections.boxes_xyxy[k].tolist()
+        score = float(detections.score[k])
+        boxes.append(Localization(choice.image_id, choice.disease, (x1, y1, x2, y2), score))
+    return boxes
 
 
 def _picture(
     choice: Choice,
     path: Path | None,
     size_hw: tuple[int, int],
-    tops: Mapping[str, Localization],
+    answers: Mapping[str, Boxes],
     heat_maps: Mapping[str, HeatMaps],
     distinct: Collection[str],
 ) -> Picture:
@@ -92,10 +95,10 @@ def _picture(
     in_frame = {n: m.in_frame(choice.image_id, choice.disease, size_hw) for n, m in maps.items()}
     heats = {n: heat for n, heat in in_frame.items() if heat is not None}
     heats = dict(list(heats.items())[:_HEAT_PANELS])
-    figure = _draw(choice, image, missing, tops, heats)
-    caption, alt = _words(choice, tops, missing, list(heats))
-    shown = {name: box for name, box in tops.items() if name in distinct}
-    results = {name: _result(choice, tops, name) for name in choice.ious if name in distinct}
+    figure = _draw(choice, image, missing, answers, heats)
+    caption, alt = _words(choice, answers, missing, list(heats))
+    shown = {name: box for name, box in answers.items() if name in distinct}
+    results = {name: _result(choice, answers, name) for name in choice.ious if name in distinct}
     disease = choice.disease.replace("_", " ")
     said = ", ".join(f"{name} {result}" for name, result in results.items())
     blank = f"; the frame is blank: {missing}" if missing else ""
@@ -123,14 +126,14 @@ def _image(image_id: str, path: Path | None, size_hw: tuple[int, int]) -> tuple[
 
 
 def _draw_simple(
-    choice: Choice, image: LoadedImage, missing: str, tops: Mapping[str, Localization]
+    choice: Choice, image: LoadedImage, missing: str, answers: Mapping[str, Boxes]
 ) -> Figure:
     """The image and the boxes, nothing else."""
     size_wh = fitted(image.size_hw, _PANEL_PX)
     figure = new_figure(size_wh)
     axis = figure.add_axes((0, 0, 1, 1))
     show_image(axis, image, size_wh)
-    _draw_boxes(axis, choice, tops)
+    _draw_boxes(axis, choice, answers)
     if missing:
         _title(axis, "", missing)
     return figure
@@ -140,7 +143,7 @@ def _draw(
     choice: Choice,
     image: LoadedImage,
     missing: str,
-    tops: Mapping[str, Localization],
+    answers: Mapping[str, Boxes],
     heats: Mapping[str, npt.NDArray[np.float32]],
 ) -> Figure:
     width, height = fitted(image.size_hw, _PANEL_PX)
@@ -156,17 +159,19 @@ def _draw(
             show_pixels(
                 axis, image.size_hw, shown, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * shown
             )
-        _draw_boxes(axis, choice, {n: box for n, box in tops.items() if name in ("", n)})
+        _draw_boxes(axis, choice, {n: box for n, box in answers.items() if name in ("", n)})
         _title(axis, f"heat map of {name}" if name else choice.disease.replace("_", " "), missing)
-    _draw_legend(figure, choice, tops, legend)
+    _draw_legend(figure, choice, answers, legend)
     return figure
 
 
-def _draw_boxes(axis: Axes, choice: Choice, tops: Mapping[str, Localization]) -> None:
-    truth = Localization(choice.image_id, choice.disease, choice.box_xyxy, 1.0)
-    draw_box(axis, truth, "white", "solid")
-    for name, box in tops.items():
-        draw_box(axis, box, *_style(choice, name))
+def _draw_boxes(axis: Axes, choice: Choice, answers: Mapping[str, Boxes]) -> None:
+    for corners in choice.boxes_xyxy:
+        truth = Localization(choice.image_id, choice.disease, corners, 1.0)
+        draw_box(axis, truth, "white", "solid")
+    for name, boxes in answers.items():
+        for box in boxes:
+            draw_box(axis, box, *_style(choice, name))
 
 
 def _style(choice: Choice, name: str) -> tuple[str, Any]:
@@ -184,11 +189,11 @@ def _title(axis: Axes, title: str, missing: str) -> None:
 
 
 def _draw_legend(
-    figure: Figure, choice: Choice, tops: Mapping[str, Localization], height_px: int
+    figure: Figure, choice: Choice, answers: Mapping[str, Boxes], height_px: int
 ) -> None:
     wide, high = figure.get_size_inches() * figure.dpi
     lines: list[tuple[str, str, Any]] = [("ground truth (white)", "white", "solid")]
-    lines += [(_said(choice, tops, name), *_style(choice, name)) for name in choice.ious]
+    lines += [(_said(choice, answers, name), *_style(choice, name)) for name in choice.ious]
     for i, (text, colour, line) in enumerate(lines):
         y = (height_px - _FOOT_PX / 2 - (i + 0.5) * _LINE_PX) / high
         figure.add_artist(Line2D([8 / wide, 58 / wide], [y, y], color="#333333", linewidth=6))
@@ -198,26 +203,31 @@ def _draw_legend(
         figure.text(70 / wide, y, text, fontsize=13.5, va="center")
 
 
-def _said(choice: Choice, tops: Mapping[str, Localization], name: str) -> str:
-    if name not in tops:
+def _said(choice: Choice, answers: Mapping[str, Boxes], name: str) -> str:
+    if name not in answers:
         return f"{name}: no box, IoU 0"
-    return f"{name}: {_result(choice, tops, name)}, score {value_text(tops[name].score)}"
+    score, several = value_text(answers[name][0].score), len(choice.boxes_xyxy) > 1
+    return f"{name}: {_result(choice, answers, name)}, {'highest ' * several}score {score}"
 
 
-def _result(choice: Choice, tops: Mapping[str, Localization], name: str) -> str:
-    return f"IoU {value_text(choice.ious[name])}" if name in tops else "no box"
+def _result(choice: Choice, answers: Mapping[str, Boxes], name: str) -> str:
+    if name not in answers:
+        return "no box"
+    text, boxes = f"IoU {value_text(choice.ious[name])}", len(choice.boxes_xyxy)
+    return text if boxes == 1 else f"mean {text} of {boxes} boxes"
 
 
 def _words(
-    choice: Choice, tops: Mapping[str, Localization], missing: str, heats: Sequence[str]
+    choice: Choice, answers: Mapping[str, Boxes], missing: str, heats: Sequence[str]
 ) -> tuple[str, str]:
     """Caption and alternative text."""
-    results = "; ".join(_said(choice, tops, name) for name in choice.ious)
+    results = "; ".join(_said(choice, answers, name) for name in choice.ious)
     disease = choice.disease.replace("_", " ")
     caption = f"{disease} on {choice.image_id}. {results}"
     heat_text = f" Next to it the heat map of {' and of '.join(heats)}." if heats else ""
     blank = f" The frame is blank: {missing}." if missing else ""
-    boxes = [("ground truth", choice.box_xyxy)] + [(n, b.box_xyxy) for n, b in tops.items()]
+    boxes = [("ground truth", corners) for corners in choice.boxes_xyxy]
+    boxes += [(name, box.box_xyxy) for name, of_name in answers.items() for box in of_name]
     places = "; ".join(f"{n} {', '.join(f'{v:.0f}' for v in box)}" for n, box in boxes)
     alt = (
         f"Chest image {choice.image_id} with boxes of {disease} (left, top, right, bottom in "

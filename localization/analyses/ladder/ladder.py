@@ -21,7 +21,7 @@ from cxrloc.localization.cam.rules import FOLDS_OF_THE_GROUND_TRUTH
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
 from cxrloc.localization.report.comparison_tables import disease_cells
-from cxrloc.localization.report.glossary import MISS_RULE
+from cxrloc.localization.report.glossary import MISS_RULE, RULE_NAMES
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 RUNGS = {
@@ -71,7 +71,7 @@ def climb(truth: GroundTruth, maps: HeatMaps, fixed_iou: FloatArray, *, seed: in
 
     Args:
         maps: the localizer's maps.
-        fixed_iou: (N,) top-1 IoU from its predictions file.
+        fixed_iou: (N,) IoU of the matched boxes of its predictions file.
         seed: seed of the folds, if the ground truth has none.
 
     Raises:
@@ -162,7 +162,8 @@ def _notes(
     remark = "" if source == FOLDS_OF_THE_GROUND_TRUTH else "; these are not the models' folds"
     missing = ", ".join(f"{climbed.name} {climbed.without_map}" for climbed in ladders)
     return (
-        f"Scored: {len(truth)} ground-truth boxes of {len(set(truth.patient_ids))} patients; top-1",
+        f"Scored: {len(truth)} ground-truth boxes of {len(set(truth.patient_ids))} patients; "
+        f"{RULE_NAMES[truth.several]}",
         f"Boxes without a heat map: {missing}. They have IoU 0 on every rung except the last; "
         f"otherwise {MISS_RULE}",
         f"Rules tuned over folds from: {source}{remark}",

@@ -78,7 +78,8 @@ class Answers:
 
     def values(self, measure: Measure) -> FloatArray:
         """(N,) the mean over its answers."""
-        return np.mean([measure.of_scores(scores) for scores in self.scores], axis=0)
+        values = [measure.of_scores(scores) for scores in self.scores]
+        return np.asarray(np.mean(values, axis=0), dtype=np.float64)
 
     def where(self, keep: BoolArray) -> Answers:
         """The answers to some of the boxes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from cxrloc.classification.metrics.bootstrap import LEVEL
-from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, estimate_text
+from cxrloc.classification.report.tables import Cell, ResultTable, TableRow, Value, estimate_text
 from cxrloc.localization.analyses.second_reader.agreement import Agreement, agreements
 from cxrloc.localization.analyses.second_reader.scores import (
     ALL,
@@ -88,9 +88,9 @@ def _sentences(scores: ReaderScores, reverse: Agreement) -> Iterator[str]:
         mean = estimate_text(part.figures(answer, MEAN).all_boxes)
         yield f"{answer.label} on the same boxes: {mean}, {', '.join(differences)}."
     texts = [
-        f"{mean_text(part)} on {len(part.truth)} boxes{which}"
+        f"{mean_text(answered)} on {len(answered.truth)} boxes{which}"
         for name, which in ((ALL, ""), (BOTH, " of diseases that both marked"))
-        if (part := reverse.parts.get(name)) is not None  # type: ignore[assignment]
+        if (answered := reverse.parts.get(name)) is not None
     ]
     if texts:
         yield f"The other way round, {scores.name}'s boxes as the truth: {', '.join(texts)}."
@@ -99,8 +99,8 @@ def _sentences(scores: ReaderScores, reverse: Agreement) -> Iterator[str]:
 def _score_table(readers: Sequence[ReaderScores], notes: tuple[str, ...]) -> ResultTable:
     rows = tuple(
         TableRow(
-            block=f"{scores.name}, {counted}: {measure.key}",
-            lead={
+            f"{scores.name}, {counted}: {measure.key}",
+            {
                 "measure": measure.key,
                 "localizer": answer.name,
                 "setting": answer.setting,
@@ -108,7 +108,7 @@ def _score_table(readers: Sequence[ReaderScores], notes: tuple[str, ...]) -> Res
                 "second reader": scores.name,
                 "boxes counted": counted,
             },
-            **_columns(part, part.figures(answer, measure)),
+            *_columns(part, part.figures(answer, measure)),
         )
         for scores in readers
         for counted, part in scores.parts.items()
@@ -123,14 +123,14 @@ def _score_table(readers: Sequence[ReaderScores], notes: tuple[str, ...]) -> Res
 def _difference_table(readers: Sequence[ReaderScores], notes: tuple[str, ...]) -> ResultTable:
     rows = tuple(
         TableRow(
-            block=f"{reader.label}, {counted}: {measure.key}, difference",
-            lead={
+            f"{reader.label}, {counted}: {measure.key}, difference",
+            {
                 "measure": f"{measure.key} difference",
                 "localizer": answer.label,
                 "minus": reader.label,
                 "boxes counted": counted,
             },
-            **_columns(part, part.difference(answer, reader, measure)),
+            *_columns(part, part.difference(answer, reader, measure)),
         )
         for scores in readers
         for counted, part in scores.parts.items()
@@ -148,15 +148,15 @@ def _agreement_table(
 ) -> ResultTable:
     rows = tuple(
         TableRow(
-            block=f"{name}, {counted}: {measure.key}",
-            lead={
+            f"{name}, {counted}: {measure.key}",
+            {
                 "measure": measure.key,
                 "boxes of": way.truth,
                 "answers of": way.answers,
                 "rule": reader.rule,
                 "boxes counted": counted,
             },
-            **_columns(part, part.figures(reader, measure)),
+            *_columns(part, part.figures(reader, measure)),
         )
         for name, ways in agreed.items()
         for counted in (ALL, BOTH)
@@ -169,12 +169,15 @@ def _agreement_table(
     return ResultTable("second_reader_agreement", title, rows, notes)
 
 
-def _columns(part: Part, figures: Figures) -> dict[str, dict[str, Cell | int]]:
+def _columns(part: Part, figures: Figures) -> tuple[dict[str, Cell], dict[str, Value]]:
     """Cells and trail of a row."""
     cells = disease_cells(part.truth.disease_names, figures.diseases)
-    counts = {"boxes": len(part.truth), "patients": len(set(part.truth.patient_ids))}
-    trail = {"all diseases": Cell(figures.all_boxes), **counts}
-    return {"cells": dict(cells), "trail": trail}
+    trail: dict[str, Value] = {
+        "all diseases": Cell(figures.all_boxes),
+        "boxes": len(part.truth),
+        "patients": len(set(part.truth.patient_ids)),
+    }
+    return cells, trail
 
 
 def _notes(readers: Sequence[ReaderScores], evaluated: Evaluated) -> tuple[str, ...]:
@@ -202,7 +205,7 @@ def _boxplots(scores: ReaderScores, number: int) -> NamedFigure:
         f"IoU of {scores.name} and of the others on the boxes that {scores.name} could have drawn",
         "Boxplots of the IoU of every such box, one panel per disease, the reader first, then the "
         f"localizers, controls in grey, misses as 0. Mean IoU over the boxes: {'; '.join(means)}.",
-        boxplots(part.truth, shown, f"IoU where {scores.name} read"),
+        boxplots(part.truth, shown, f"IoU where {scores.name} read, {BEST}"),
     )
 
 

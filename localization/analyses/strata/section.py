@@ -33,6 +33,7 @@ from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalize
 from cxrloc.localization.evaluation.contest import standing
 from cxrloc.localization.evaluation.detections import CONTROL, GATED
 from cxrloc.localization.evaluation.evaluated import Evaluated
+from cxrloc.localization.report.glossary import RULE_NAMES
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 MINUS_REFERENCE = "minus reference"
@@ -100,7 +101,8 @@ def _notes(
     unknown = [kind for kind in ("view", "sex", "age") if kind not in kinds]
     notes = [
         "Figures are macro means over the diseases with a box in the stratum (counted in column "
-        "'diseases'): strata with other diseases are a different task. Rule: top-1",
+        "'diseases'): strata with other diseases are a different task. Rule: "
+        f"{RULE_NAMES[comparison.truth.several]}",
         "Quarters of box area (share of the image) are within the disease, Q1 the smallest of EACH "
         "disease: area and disease are confounded, nodules are small and hearts are large",
         "One or several diseases: all labelled on the image, boxed or not; without full labels in "
@@ -232,6 +234,6 @@ def _legend(
         Line2D([], [], linestyle="none", label=f"{n} (control)" if n == control else n, **style)
         for n, style in styles.items()
     ]
-    figure.suptitle("Mean IoU of the top-1 box by stratum", fontsize=12)
+    figure.suptitle("Mean IoU by stratum", fontsize=12)
     title = f"line: 95 % interval; no line: fewer than {FEWEST_PATIENTS} patients"
     legend_below(figure, title, min(len(handles), 5), handles=handles)

@@ -1,7 +1,8 @@
 """Score strict and merged names: how much of the error comes from overlapping names.
 
 Strict: a box counts only under its own disease. Merged: the diseases of a group of `MERGED` count
-as one name, so the top-1 box of all the group's predictions on the image is scored.
+as one name, so the top-1 box of all the group's predictions on the image is scored (the k best of
+them where the ground truth has k boxes of the disease).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def merge_names(detections: Detections, groups: Mapping[str, tuple[str, ...]]) -
 def strict_and_merged_iou(
     evaluated: Evaluated, name: str, setting: str, groups: Mapping[str, tuple[str, ...]]
 ) -> tuple[FloatArray, FloatArray]:
-    """IoU of the top-1 box with every ground-truth box, for strict and merged names: two (N,).
+    """IoU of the box matched with every ground-truth box, for strict and merged names: two (N,).
 
     If gated, only the boxes that pass are merged. So in merged mode a pair passes if the gate
     passes any disease of the group that it covers.

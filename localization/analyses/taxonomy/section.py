@@ -25,6 +25,7 @@ from cxrloc.localization.evaluation.detections import CONTROL, DISEASE_GIVEN, GA
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import GroundTruth
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
+from cxrloc.localization.report.glossary import RULE_NAMES
 from cxrloc.localization.report.sections import NamedFigure, Section
 
 # The hatch repeats what the colour shows
@@ -48,7 +49,7 @@ def taxonomy(evaluated: Evaluated) -> Section:
         "100 %. It shows whether a localizer loses its boxes to loose or tight outlines, to the "
         "wrong place, to the wrong name, to the gate or because it predicts no box."
     )
-    notes = _notes(rows, threshold)
+    notes = _notes(rows, threshold, truth.several)
     tables = (
         _table(truth, rows, "taxonomy", f"{title}, in % of the boxes", notes),
         _table(truth, rows, "taxonomy_counts", f"{title}, in boxes", notes),
@@ -90,15 +91,17 @@ def _table(
     return ResultTable(name, title, made, notes)
 
 
-def _notes(rows: Sequence[Taxonomy], t: float) -> tuple[str, ...]:
+def _notes(rows: Sequence[Taxonomy], t: float, several: bool) -> tuple[str, ...]:
+    others = "one of the k highest-scored boxes" if several else "the top-1 box"
     notes = [
         "The first matching class counts, in this order: gate miss (gated setting only: the gate "
         f"predicts absent); hit (IoU > {t:g}); loose or tight (right place: {RIGHT_PLACE:g} < IoU "
         f"<= {t:g}, and the predicted box is larger than the ground truth, or not larger); other "
-        f"disease's name (own box absent or IoU <= {RIGHT_PLACE:g}, and the top-1 box of another "
+        f"disease's name (own box absent or IoU <= {RIGHT_PLACE:g}, and {others} of another "
         f"disease on that image has IoU > {t:g}); wrong place (own box, IoU <= {RIGHT_PLACE:g}); "
         "no box",
-        "Rule: top-1. Shares are rounded to one decimal; the counts in taxonomy_counts sum to the "
+        f"Rule: {RULE_NAMES[several]}. Shares are rounded to one decimal; the counts in "
+        "taxonomy_counts sum to the "
         f"boxes exactly. '{ALL_BOXES}' pools the boxes: it is not the macro mean",
         "Other disease's name can occur by chance: the more diseases a localizer boxes on every "
         "image, the likelier it is for one of the boxes to lie on the ground truth. Diseases boxed "

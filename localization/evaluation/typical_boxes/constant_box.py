@@ -36,28 +36,23 @@ def best_constant_box(boxes_xyxy: FloatArray) -> FloatArray:
     return np.asarray(constant_boxes_without(boxes, nobody)[-1])
 
 
-def climbed(starts_xyxy: FloatArray, boxes_xyxy: FloatArray) -> FloatArray:
-    """The best place that is reached from any of the starts, as `best_constant_box` climbs: (4,).
+def climbed(place: FloatArray, boxes_xyxy: FloatArray) -> FloatArray:
+    """The place that is reached from this one, as `best_constant_box` climbs: (4,).
 
     Args:
-        starts_xyxy: (S, 4) fractions of the frame; of equally good ends that of the first counts.
+        place: (4,) fractions of the frame.
         boxes_xyxy: (N, 4) fractions of the frame, N >= 1.
     """
-    ends = [_climbed(start, boxes_xyxy) for start in starts_xyxy]
-    return max(ends, key=lambda end: round(end[1], _DECIMALS))[0]
-
-
-def _climbed(place: FloatArray, boxes: FloatArray) -> tuple[FloatArray, float]:
-    score = float(box_iou_matrix(place[None], boxes).mean())
+    score = float(box_iou_matrix(place[None], boxes_xyxy).mean())
     for step in _STEPS:
         while True:
             moved = place + step * _SIDES
-            means = box_iou_matrix(moved, boxes).mean(axis=1)
+            means = box_iou_matrix(moved, boxes_xyxy).mean(axis=1)
             chosen = int(means.round(_DECIMALS).argmax())
             if means[chosen] <= score + _GAIN:
                 break
             place, score = moved[chosen], float(means[chosen])
-    return place, score
+    return place
 
 
 def constant_boxes_without(boxes_xyxy: FloatArray, owner: IndexArray) -> FloatArray:

@@ -22,8 +22,7 @@ FEWEST_IMAGES = 10  # with exactly k boxes; with fewer, images with any number c
 MOST_BOXES = 8  # larger sets are those of the greedy start
 _MOST_IMAGES = 500  # evenly spaced ones stand for more: their boxes are alike
 _CANDIDATES = 256  # boxes to choose the greedy set from
-_FEW = 16  # images up to which the boxes of each are a start
-_BEST_STARTS = 3
+_BEST_STARTS = 3  # single images whose boxes are a start
 _ORDERS = 24  # up to so many ways to match are compared for all images at once
 _GAIN, _DECIMALS = 1e-9, 12
 _ROUNDS = 50  # never needed: each round gains
@@ -51,7 +50,7 @@ def best_constant_set(images: Images, number: int) -> FloatArray:
     pool = _Pool(chosen)
     alike = [boxes for boxes in chosen if len(boxes) == number]
     starts = [greedy, *sorted(alike, key=lambda boxes: -round(pool.score(boxes), _DECIMALS))]
-    ends = [pool.improved(s) for s in starts[: 1 + (_BEST_STARTS if len(alike) > _FEW else _FEW)]]
+    ends = [pool.improved(start) for start in starts[: 1 + _BEST_STARTS]]
     return max(ends, key=lambda boxes: round(pool.score(boxes), _DECIMALS))
 
 
@@ -102,18 +101,21 @@ class _Pool:
         return float(overlaps[slot >= 0, slot[slot >= 0]].sum() / self.images)
 
     def improved(self, places: FloatArray) -> FloatArray:
-        """Alternate between matching and moving until the score no longer rises."""
-        score = self.score(places)
-        for _ in range(_ROUNDS):
-            slot = self._matched(box_iou_matrix(self.boxes, places))
-            moved = places.copy()
-            for k in np.unique(slot[slot >= 0]):
-                mine = self.boxes[slot == k]
-                moved[k] = climbed(np.stack([places[k], np.median(mine, axis=0)]), mine)
-            reached = self.score(moved)
-            if reached <= score + _GAIN:
-                break
-            places, score = moved, reached
+        """Alternate between matching and moving until the score no longer rises.
+
+        Moves to the medians first, which is quick, and climbs from there.
+        """
+        for move in (_median, climbed):
+            score = self.score(places)
+            for _ in range(_ROUNDS):
+                slot = self._matched(box_iou_matrix(self.boxes, places))
+                moved = places.copy()
+                for k in np.unique(slot[slot >= 0]):
+                    moved[k] = move(places[k], self.boxes[slot == k])
+                reached = self.score(moved)
+                if reached <= score + _GAIN:
+                    break
+                places, score = moved, reached
         return places
 
     def _matched(self, overlaps: FloatArray) -> IndexArray:
@@ -122,6 +124,10 @@ class _Pool:
         for rows in self.rows:
             slot[rows] = _assigned(overlaps[rows])
         return slot
+
+
+def _median(_: FloatArray, boxes: FloatArray) -> FloatArray:
+    return np.asarray(np.median(boxes, axis=0))
 
 
 def _assigned(overlaps: FloatArray) -> IndexArray:

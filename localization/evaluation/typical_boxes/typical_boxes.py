@@ -14,7 +14,7 @@ from cxrloc.localization.evaluation.typical_boxes.constant_box import constant_b
 from cxrloc.localization.evaluation.typical_boxes.constant_set import best_constant_set
 
 IndexArray = npt.NDArray[np.intp]
-GROUPS = 10  # of patients; a constant set is found once for each, without the boxes of all of it
+GROUPS = 5  # of patients; a constant set is found once for each, without the boxes of all of it
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,7 @@ def write_label_studio(images: Sequence[ExportedImage], diseases: Sequence[str],
 
 def _task(image: ExportedImage) -> dict[str, Any]:
     rows = [_row(box, image.size_hw, number) for number, box in enumerate(image.boxes)]
-    prediction = {"model_version": _MODEL, "result": rows}
+    prediction: dict[str, Any] = {"model_version": _MODEL, "result": rows}
     if image.boxes:
         prediction["score"] = max(box.score for box in image.boxes)
     place = f"/data/local-files/?d=images/{quote(image.name)}"

@@ -192,3 +192,36 @@ def test_the_real_tree_is_prepared_as_counted_by_hand(shared_data: Path, tmp_pat
     assert manifest["protocol"] == "nih-boxes-v1"
     folds = manifest["hashes"]["folds.csv"]
     assert folds == "d43615062e8b567c84a052e4384209cdfe326f72b4025ca82d5a4628254d6e88"
+
+
+def test_anyones_folder_is_prepared_and_the_summary_says_what_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{name}.png,{'Effusion' if name in 'abc' else 'Mass'},2,2,9,9" for name in "abcd"]
+    for number, name in enumerate("abcd"):
+        write_image(tmp_path / "in" / f"{name}.png", 50 + number, corner=0)
+    table = "\n".join(["image,label,x,y,width,height", *rows])
+    (tmp_path / "in" / "boxes.csv").write_text(table)
+    words = ["--dataset", "csv", "--root", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--folds", "3"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "The patient of 4 of 4 images is not known: each counts as a patient of its own" in printed
+    )
+    assert "Fewer patients than the 3 folds: Mass (1)." in printed
+    data = load_prepared(tmp_path / "out")
+    assert data.boxed_diseases == ("Effusion", "Mass")
+    assert {(r.image_id, r.patient_known) for r in data.radiographs} == {
+        (f"{name}.png", False) for name in "abcd"
+    }
+    truth = json.loads(data.files.ground_truth.read_bytes())
+    assert not any("patient_id" in image for image in truth["images"])
+
+
+def test_an_option_of_another_data_set_is_refused_with_those_that_take_it(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, tmp_path / "out", "--patient-column", "who") == 2
+    assert "--patient-column: data set nih has no such option; it is for csv" in (
+        capsys.readouterr().err
+    )

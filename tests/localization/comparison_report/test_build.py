@@ -79,7 +79,10 @@ def test_every_analysis_is_there_with_controls_and_every_column_is_explained() -
 
     by_key = _sections({"cam": EVERYWHERE}, gate=gate, maps={"cam": maps})
 
-    keys = "means accuracy paired end_to_end wafroc coco_ap ladder taxonomy synonyms strata leakage"
+    keys = (
+        "means accuracy paired end_to_end operating_point wafroc coco_ap ladder taxonomy synonyms "
+        "strata leakage"
+    )
     assert list(by_key) == keys.split()
     for key in (
         "means",
@@ -130,8 +133,11 @@ def test_a_new_section_is_one_function_and_one_entry() -> None:
 
     report = build_report(inputs, analyses=(*ANALYSES, _boxes_drawn))
 
-    keys = "means accuracy paired end_to_end wafroc coco_ap taxonomy synonyms strata leakage"
-    assert [section.key for section in report.sections] == [*keys.split(), "boxes_drawn"]
+    keys = (
+        "means accuracy paired end_to_end operating_point wafroc coco_ap taxonomy synonyms strata "
+        "leakage boxes_drawn"
+    )
+    assert [section.key for section in report.sections] == keys.split()
     assert "How many boxes are drawn?" in render_report(page_of(report, {}))
 
 

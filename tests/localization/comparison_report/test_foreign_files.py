@@ -91,13 +91,13 @@ def test_a_whole_coco_file_with_scores_counts_as_results(tool: str, tmp_path: Pa
 @pytest.mark.parametrize(
     "ids",
     [
-        [0, 1, 2, 3, 4, 5],
-        [-3, -2, -1, 0, 1, 2],
-        [5, 3, 4, 0, 1, 2],
-        ["a", "b", "c", "d", "e", "f"],
-        [7, 7, 7, 7, 7, 7],
-        [None, 1.5, True, [], {}, ""],
-        ["missing"] * 6,
+        [0, 1, 2, 3, 4, 5, 6],
+        [-3, -2, -1, 0, 1, 2, 3],
+        [5, 3, 4, 0, 6, 1, 2],
+        ["a", "b", "c", "d", "e", "f", "g"],
+        [7] * 7,
+        [None, 1.5, True, [], {}, "", "0"],
+        ["missing"] * 7,
     ],
 )
 def test_annotation_ids_may_be_anything(ids: list[Any], tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_boxes_are_cut_off_at_the_border_on_both_sides_and_the_report_says_so(
         "ground-truth boxes cut off at the image's border, as predictions are: 1"
     )
     assert inputs.truth.notes[-1].startswith(
-        "predictions of mine: of 6 boxes, 1 were clipped at the image's bor"
+        "predictions of mine: of 7 boxes, 1 were clipped at the image's bor"
     )
 
 
@@ -171,7 +171,7 @@ def test_a_label_map_renames_merges_and_leaves_out_and_results_may_use_any_name(
     coco = EXPORTS["Roboflow"]()
     results = perfect_results(coco)
     for result, name in zip(
-        results, ["pleural-fluid", None, None, "EFFUSION", None, "opacity"], strict=True
+        results, ["pleural-fluid", None, None, None, "EFFUSION", None, "opacity"], strict=True
     ):
         if name is not None:
             result |= {"category_name": name}
@@ -181,7 +181,7 @@ def test_a_label_map_renames_merges_and_leaves_out_and_results_may_use_any_name(
     inputs = _inputs(tmp_path, coco, results, labels)
 
     assert inputs.truth.disease_names == ("Fluid", "Opacity")
-    assert _figures(inputs) == (1, 1, 4)
+    assert _figures(inputs) == (1, 1, 5)
     said = capsys.readouterr().err
     assert "names by" in said
     assert "left out by" in said

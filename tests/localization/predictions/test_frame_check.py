@@ -69,6 +69,7 @@ FRAMES: dict[str, Callable[[Boxes], Boxes]] = {
     "pixels of a 640 x 640 copy": lambda drawn: drawn / FRAME * 640,
     "pixels of a copy with a long side of 512": lambda drawn: drawn / 2,
     "pixels of a copy with a long side of 2048": lambda drawn: drawn * 2,
+    "pixels of a copy padded to 640 x 640": lambda drawn: drawn * 0.625 + [0, 40, 0, 0],
     "per cent of the image": lambda drawn: drawn / FRAME * 100,
 }
 
@@ -89,8 +90,11 @@ def test_results_in_another_form_or_frame_are_refused(form: str, quality: str) -
 
 
 @pytest.mark.parametrize("form", FORMS | FRAMES)
-def test_a_few_boxes_in_another_form_or_frame_are_not_scored_without_a_word(form: str) -> None:
-    drawn = boxes(3)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_boxes_in_another_form_or_frame_are_not_scored_without_a_word(
+    count: int, form: str
+) -> None:
+    drawn = boxes(count)
     try:
         notes = notes_of_results((FORMS | FRAMES)[form](drawn), drawn)
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ OPACITY = LabelMap(dict.fromkeys(("Infiltration", "Pneumonia", "Consolidation"),
 
 def _read(
     folder: Path,
-    boxes: list[tuple[str, str, tuple[float, ...]]],
+    boxes: Sequence[tuple[str, str, tuple[float, ...]]],
     labels: LabelMap | None = None,
     **coco: Any,
 ) -> SecondReading:
@@ -108,6 +109,12 @@ def test_files_without_an_image_or_a_disease_in_common_are_refused(tmp_path: Pat
         _read(tmp_path, [("a.png", "Consolidation", (4, 8, 12, 16))])
     with pytest.raises(ValueError, match=r"no box to score it on"):  # a.png has another disease
         _read(tmp_path, [("a.png", "Mass", (4, 8, 12, 16))])
+
+
+def test_a_reader_who_marked_nothing_has_read_all_the_same(tmp_path: Path) -> None:
+    reading = _read(tmp_path, [], diseases=("Pneumonia",), images=["a.png", "c.png"])
+
+    assert (len(reading.boxes), reading.images) == (0, {"a.png", "c.png"})
 
 
 def test_labels_without_a_box_are_told_from_misses(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ DISEASES = ("Mass", "Nodule")
 
 
 def _evaluated() -> Evaluated:
-    """Two localizers, a gate and a margin: all columns that there are."""
+    """Two localizers, a gate, a margin and two boxes of a disease: all columns that there are."""
     boxes = [(f"{i}", d, (c, i, 3, 3)) for i in (1, 2) for c, d in enumerate(DISEASES, start=1)]
+    boxes.append(("1", "Mass", (5, 5, 3, 3)))
     coco = coco_ground_truth(DISEASES, boxes, size_wh=(9, 9))
     predicted = [Localization("1", d, (1, 1, 4, 4), 0.5) for d in DISEASES]
     gate = {(f"{i}", d): True for i in (1, 2) for d in DISEASES}

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from builders import read_pixels
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.tools import prepare_data
 from datasets.dicom.builders import write_dicom
@@ -88,7 +89,7 @@ def as_fiftyone(folder: Path) -> None:
 
 def as_yolo(folder: Path) -> None:
     """CVAT's Ultralytics YOLO: six decimals."""
-    width = cv2.imread(str(folder / "images/train/a1.png")).shape[1]
+    width = read_pixels(folder / "images/train/a1.png").shape[1]
     for path in (folder / "labels/train").glob("*.txt"):
         rows = [list(map(float, line.split())) for line in path.read_text().splitlines()]
         for row in rows:

@@ -10,8 +10,8 @@ Warning, counted (an error with `strict=True`): image files that no annotation n
     or formats (the first is used); unreadable image headers (left out); a patient in both parts of
     the split; images in a format that is not read.
 Note, counted: files of another size than their annotations state (resized copies); findings that
-    no image has, or none is known not to have; a name in several spellings; images that are named
-    as in NIH, where the name tells the patient.
+    no image has; a name in several spellings; images that are named as in NIH, where the name
+    tells the patient.
 """
 
 from __future__ import annotations
@@ -106,13 +106,11 @@ def to_index(
     patients = _patients(matches, choices, warnings)
     parts = {m.image_id: m.image.part or part_of_path(m.place) for m in matches}
     official = official_lists(parts, warnings)
-    known = [image.labels.values(diseases, choices.unboxed) for image in images]
-    always = [d for d in diseases if not any(labels[d] == 0 for labels in known)]
-    warnings.note("findings that no image is known not to have; a gate cannot learn them", always)
     both = in_both_parts(patients.patient_of, official)
     warnings.warn("patients in both parts of the split", both)
     radiographs = [
-        _radiograph(image, labels, patients) for image, labels in zip(images, known, strict=True)
+        _radiograph(image, image.labels.values(diseases, choices.unboxed), patients)
+        for image in images
     ]
     return DatasetIndex(radiographs, official, warnings, annotations.sources, diseases, boxed)
 

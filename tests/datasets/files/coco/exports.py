@@ -22,6 +22,7 @@ DISEASES = ("Effusion", "Infiltration", "Nodule")
 # image, disease, x, y, width, height
 FINDINGS: tuple[tuple[str, str, float, float, float, float], ...] = (
     ("00000001_000", "Effusion", 100.0, 520.0, 260.0, 300.0),
+    ("00000001_000", "Effusion", 640.0, 560.0, 250.0, 280.0),  # two of a disease
     ("00000001_000", "Nodule", 700.0, 250.0, 60.0, 50.0),
     ("00000002_000", "Infiltration", 1500.0, 900.0, 700.0, 650.0),
     ("00000002_000", "Effusion", 300.0, 1200.0, 500.0, 600.0),

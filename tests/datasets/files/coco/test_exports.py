@@ -19,7 +19,7 @@ def test_all_findings_of_an_export_are_read(tool: str, tmp_path: Path) -> None:
     stems = {image["id"]: list(SIZES_WH)[place] for place, image in enumerate(coco["images"])}
     assert [image["file_name"].count("\\") for image in coco["images"]] == [0, 0, 0, 0]
     assert tuple(names.values()) == DISEASES
-    assert [a["id"] for a in coco["annotations"]] == [1, 2, 3, 4, 5, 6]
+    assert [a["id"] for a in coco["annotations"]] == [1, 2, 3, 4, 5, 6, 7]
     assert not any(a["iscrowd"] for a in coco["annotations"])
     found = [
         (stems[a["image_id"]], names[a["category_id"]], *a["bbox"]) for a in coco["annotations"]

@@ -32,15 +32,16 @@ def test_each_common_form_gives_the_same_box(folder: Folder, table: str) -> None
     index = csv.index(folder("images/a.png", {"annotations.csv": table}))
     assert [(r.image_id, r.size_hw) for r in index.radiographs] == [("a.png", (100, 200))]
     (box,) = index.radiographs[0].boxes
-    assert (box.disease, box.box_xyxy) == (EFFUSION.disease, pytest.approx(EFFUSION.box_xyxy))
+    assert box.disease == EFFUSION.disease
+    assert box.box_xyxy == pytest.approx(EFFUSION.box_xyxy)
 
 
 HEAD = "image,class,xmin,ymin,xmax,ymax"
 
 
 def test_rows_without_a_box_state_findings_of_the_whole_image(folder: Folder) -> None:
-    rows = ("a.png,Effusion,80,30,120,70", "a.png,Mass,80,30,90,70", "b.png,Mass|Nodule,,,,")
-    rows += ("c.png,No finding,,,,", "d.png,,,,,", "e.png,No finding,0,0,1,1")
+    rows = ["a.png,Effusion,80,30,120,70", "a.png,Mass,80,30,90,70", "b.png,Mass|Nodule,,,,"]
+    rows += ["c.png,No finding,,,,", "d.png,,,,,", "e.png,No finding,0,0,1,1"]
     root = folder(*(f"{n}.png" for n in "abcde"), {"boxes.csv": "\n".join((HEAD, *rows))})
     index = csv.index(root, strict=True)
     labels = {r.image_id[0]: list(r.labels.values()) for r in index.radiographs}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ UID = "1.2.276.0.7230010.3.1.4.8323329.{}.1517875{}.{}"
 
 def chest_x_det(root: Path) -> Published:
     """Train: two findings of one kind and a normal image. Test: one finding."""
-    train = [
+    train: list[dict[str, Any]] = [
         {
             "file_name": "36204.png",
             "syms": ["Pleural Thickening", "Pleural Thickening"],
@@ -35,7 +36,7 @@ def chest_x_det(root: Path) -> Published:
         },
         {"file_name": "36200.png", "syms": [], "boxes": [], "polygons": []},
     ]
-    test = [
+    test: list[dict[str, Any]] = [
         {
             "file_name": "36199.png",
             "syms": ["Diffuse Nodule"],

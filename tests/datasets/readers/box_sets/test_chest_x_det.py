@@ -13,7 +13,7 @@ from cxrloc.datasets.prepared.coco import to_coco
 from cxrloc.datasets.readers.box_sets.chest_x_det import index, index10
 from datasets.readers.box_sets.layouts import SQUARE, chest_x_det
 
-FINDING = {"syms": ["Mass"], "boxes": [[100, 200, 300, 500]], "polygons": [SQUARE]}
+FINDING: dict[str, Any] = {"syms": ["Mass"], "boxes": [[100, 200, 300, 500]], "polygons": [SQUARE]}
 
 
 def _write(root: Path, *entries: dict[str, Any], name: str = "ChestX_Det_train.json") -> Path:
@@ -80,7 +80,7 @@ def test_the_label_map_merges_and_leaves_out(tmp_path: Path) -> None:
 
 
 def test_chestx_det10_has_boxes_alone_and_once_had_nihs_names(tmp_path: Path) -> None:
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"file_name": "36365.png", "syms": ["Emphysema"], "boxes": [[238, 164, 473, 398]]},
         {"file_name": "00000103_000.png", "syms": [], "boxes": []},
     ]

@@ -80,7 +80,7 @@ def test_the_first_set_counts_for_a_disease_of_an_image(nih: Path, tmp_path: Pat
     rsna(tmp_path / "rsna")
     assert nih_image_of_rsna(OPACITY_ID) == RSNA_IMAGE
     det = _chest_x_det(tmp_path / "det")
-    entry = {"file_name": RSNA_IMAGE, "syms": ["Consolidation", "Mass"]}
+    entry: dict[str, Any] = {"file_name": RSNA_IMAGE, "syms": ["Consolidation", "Mass"]}
     entry |= {"boxes": [[1, 2, 3, 4], [500, 500, 700, 800]], "polygons": [[], TRIANGLE]}
     (det / "ChestX_Det_train.json").write_text(json.dumps([entry]))
     labels = tmp_path / "labels.yaml"

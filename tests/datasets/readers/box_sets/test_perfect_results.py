@@ -1,4 +1,4 @@
-"""Each public set, prepared as a whole: the published boxes, and results equal to them score 1."""
+"""Each public set, read and prepared: the published boxes, and results equal to them score 1."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from builders import prepare
 from cxrloc.datasets.prepared.coco import load_coco
+from cxrloc.datasets.readers.registry.datasets import find_dataset
+from cxrloc.localization.evaluation.box_scores import score_boxes
 from cxrloc.localization.evaluation.coco_ap import coco_ap
-from cxrloc.tools.prepare_data import main
+from cxrloc.localization.evaluation.detections import place
+from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
+from cxrloc.localization.predictions.results_file import read_predictions
 from datasets.readers.box_sets import layouts
 
 HEART, NORMAL = layouts.VINDR_IDS
@@ -26,26 +31,29 @@ def _vindr_one_reader(root: Path) -> layouts.Published:
     return {(HEART, "Cardiomegaly", (100, 100, 220, 160))}
 
 
-SETS: dict[str, tuple[Callable[[Path], layouts.Published], int, list[str]]] = {
-    "chestx-det": (layouts.chest_x_det, 3, []),
-    "rsna": (layouts.rsna, 3, []),
-    "vindr": (_vindr, 2, []),
-    "vindr R9": (_vindr_one_reader, 1, ["--readers", "R9"]),
-    "siim": (layouts.siim, 2, []),
-    "chexlocalize": (layouts.chexlocalize, 2, []),
+SETS: dict[str, tuple[Callable[[Path], layouts.Published], int, dict[str, str]]] = {
+    "chestx-det": (layouts.chest_x_det, 3, {}),
+    "rsna": (layouts.rsna, 3, {}),
+    "vindr": (_vindr, 2, {}),
+    "vindr R9": (_vindr_one_reader, 1, {"readers": "R9"}),
+    "siim": (layouts.siim, 2, {}),
+    "chexlocalize": (layouts.chexlocalize, 2, {}),
 }
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_prepared_boxes_are_the_published_ones_and_score_1(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_prepared_boxes_are_the_published_ones_and_score_1(name: str, tmp_path: Path) -> None:
     write, images, options = SETS[name]
-    monkeypatch.setattr("cxrloc.tools.prepare_data.patient_folds", _all_in_fold_0)
     published = write(tmp_path)
-    arguments = ["--dataset", name.split()[0], "--root", str(tmp_path), "--workers", "1"]
-    assert main([*arguments, "--out", str(tmp_path / "out"), "--folds", "3", *options]) == 0
-    coco = load_coco(tmp_path / "out" / "ground_truth.json")
+    index = find_dataset(name.split()[0]).index(tmp_path, **options)
+    assert all(r.path is not None for r in index.radiographs)
+    out = prepare(
+        tmp_path / "out",
+        index.radiographs,
+        {r.image_id: 0 for r in index.radiographs},
+        boxed_diseases=index.boxed_diseases,
+    )
+    coco = load_coco(out / "ground_truth.json")
     assert len(coco["images"]) == images
     assert _boxes(coco) == published
     results = [
@@ -57,11 +65,10 @@ def test_the_prepared_boxes_are_the_published_ones_and_score_1(
     names = [c["name"] for c in coco["categories"] if c["id"] in boxed]
     assert [precision.per_disease[disease]["ap_50_95"] for disease in names] == [1.0] * len(names)
     assert set(precision.undefined).isdisjoint(names)
-
-
-def _all_in_fold_0(radiographs: list[object], *rest: object) -> dict[str, int]:
-    """Folds for sets of fewer patients than folds."""
-    return {radiograph.image_id: 0 for radiograph in radiographs}  # type: ignore[attr-defined]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    predicted = read_predictions(tmp_path / "results.json", coco)
+    scores = score_boxes(place(ground_truth_from_coco(coco), predicted))
+    assert scores.iou.tolist() == [1.0] * len(published)
 
 
 def _boxes(coco: dict[str, list[dict[str, object]]]) -> layouts.Published:

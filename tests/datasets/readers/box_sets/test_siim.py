@@ -46,7 +46,7 @@ def test_a_row_is_one_annotation_of_all_its_parts(tmp_path: Path) -> None:
     (tmp_path / "train-rle.csv").write_text(f"ImageId, EncodedPixels\n1.2.3, {relative_rle(mask)}")
     (image,) = index(tmp_path).radiographs
     (box,) = image.boxes
-    assert box.box_xyxy == (100, 100, 420, 230)
+    assert list(box.box_xyxy) == [100, 100, 420, 230]
     extents = [np.reshape(points, (-1, 2)) for points in box.polygons]
     assert [[*p.min(axis=0), *p.max(axis=0)] for p in extents] == [
         [400, 100, 420, 130],

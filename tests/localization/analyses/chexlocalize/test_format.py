@@ -139,10 +139,13 @@ def test_of_equal_scores_the_first_is_the_top_one_for_masks_as_for_boxes() -> No
     low = MaskResult(image_id, "Edema", 0.2, empty_mask(SIZE))
     masks = [box_mask(box, from_hw=(10, 15), size_hw=SIZE) for box in (first, second)]
     equal = [MaskResult(image_id, "Edema", 0.9, mask) for mask in masks]
-    assert _top_masks([low, *equal])[key] == masks[0]
-    assert _top_masks([*equal[::-1], low])[key] == masks[1]
+    assert _top_masks([low, *equal], {})[key] == masks[:1]
+    assert _top_masks([*equal[::-1], low], {})[key] == masks[1:]
+    assert _top_masks([low, *equal], {key: 2})[key] == masks
     boxes = [Localization(image_id, "Edema", box, 0.9) for box in (first, second)]
-    assert _top_boxes(place(ground_truth_from_coco(COCO), boxes))[key].box_xyxy == first
+    placed = place(ground_truth_from_coco(COCO), boxes)
+    assert [box.box_xyxy for box in _top_boxes(placed, {})[key]] == [first]
+    assert [box.box_xyxy for box in _top_boxes(placed, {key: 2})[key]] == [first, second]
 
 
 WHOLE = mask(slice(2, 10), slice(4, 20))
@@ -241,6 +244,17 @@ def test_figures_of_boxes_by_hand() -> None:
     assert rows[MIOU_TRUE_POSITIVES]["Edema"] == 1
     assert rows[MIOU]["Airspace Opacity"] == 0.4  # 4 of 10 columns
     assert rows[HIT_RATE] == {"Edema": 1, "Airspace Opacity": 1, "macro mean": 1}
+
+
+def test_where_the_ground_truth_has_two_boxes_the_mask_is_the_union_of_two() -> None:
+    drawn = [
+        {"id": i, "image_id": 0, "category_id": 1, "bbox": [x, 1, 4, 4]}
+        for i, x in ((1, 2), (2, 6))
+    ]
+    halves = [Localization(NAMES[0], "Edema", (x, 1, x + 4, 5), 0.5) for x in (2, 6)]
+    everyone = evaluated({**COCO, "annotations": drawn}, {"mine": halves}, segmentations=TRUTH)
+    masks = everyone.once(chexlocalize_files).masks["mine"]
+    assert masks[image_key(NAMES[0])]["Edema"] == TRUTH["patient0_study1_view1_frontal"]["Edema"]
 
 
 def test_the_gate_empties_masks_but_not_points() -> None:

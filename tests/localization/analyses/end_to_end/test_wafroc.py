@@ -74,7 +74,7 @@ def _scored(truth: GroundTruth, boxes: list[Localization], t: float = 0.5, n: in
     return score_wafroc("mine", place(truth, boxes), setting, t, bootstrap)
 
 
-def _mass(*boxes: tuple[str, tuple[float, ...], float]) -> float:
+def _mass(*boxes: tuple[str, tuple[float, float, float, float], float]) -> float:
     """wAFROC of Mass, boxed on image 00, labelled on 01, absent on 02 and 03."""
     found = [Localization(image, "Mass", box, score) for image, box, score in boxes]
     return float(_scored(FOUR, found).figures.points[0])

@@ -59,7 +59,7 @@ def test_best_wrong_and_disagreeing_images_are_chosen_by_their_figures() -> None
         (DISAGREE, "5.png"),
     ]
     assert chosen[4].ious == {"a": 1.0, "b": 0.0}
-    assert chosen[4].box_xyxy == (20, 20, 60, 60)
+    assert chosen[4].boxes_xyxy == ((20, 20, 60, 60),)
 
 
 def test_confidence_is_compared_within_a_localizer_and_disease_alone() -> None:

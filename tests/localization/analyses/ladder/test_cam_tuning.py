@@ -8,13 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrloc.localization.analyses.ladder.cam_tuning import (
-    SIZE_RULES,
-    SMOOTHINGS,
-    THRESHOLDS,
-    Tuning,
-    tune,
-)
+from cxrloc.localization.analyses.ladder.cam_tuning import SMOOTHINGS, Tuning, tune
+from cxrloc.localization.analyses.ladder.rule_scores import SIZE_RULES, THRESHOLDS
 from cxrloc.localization.boxes import iou
 from cxrloc.localization.cam.boxes import CamBoxRule, boxes_from_map, map_to_frame, smooth_map
 from cxrloc.localization.cam.heat_maps import HeatMaps

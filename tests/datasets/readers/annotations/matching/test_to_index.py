@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,16 +24,16 @@ from datasets.dicom.builders import write_dicom
 BOX = DrawnBox("Effusion", (80, 30, 120, 70), "boxes.txt, line 1")
 
 
-def image(name: str, *boxes: DrawnBox, **facts: object) -> AnnotatedImage:
-    return AnnotatedImage(name, f"boxes.txt, {name}", boxes, **facts)  # type: ignore[arg-type]
+def image(name: str, *boxes: DrawnBox, **facts: Any) -> AnnotatedImage:
+    return AnnotatedImage(name, f"boxes.txt, {name}", boxes, **facts)
 
 
 def index_of(
-    root: Path, *images: AnnotatedImage, strict: bool = False, **choices: object
+    root: Path, *images: AnnotatedImage, strict: bool = False, **choices: Any
 ) -> DatasetIndex:
     placed = [AnnotatedImage(**{**vars(i), "folder": root}) for i in images]
     found = Annotations(tuple(placed), (), ())
-    return to_index(root, found, Choices(**choices), ReaderWarnings(strict))  # type: ignore[arg-type]
+    return to_index(root, found, Choices(**choices), ReaderWarnings(strict))
 
 
 def test_two_images_of_one_name_keep_their_folders_and_the_written_folder_decides(
@@ -144,9 +145,7 @@ def test_images_without_a_patient_beside_others_are_counted(tmp_path: Path) -> N
         ({"unboxed": "none"}, "--unboxed none: expected negative or unknown"),
     ],
 )
-def test_a_wrong_choice_is_refused(
-    tmp_path: Path, choices: dict[str, object], message: str
-) -> None:
+def test_a_wrong_choice_is_refused(tmp_path: Path, choices: dict[str, Any], message: str) -> None:
     write_image(tmp_path / "a.png", shape=(100, 200), corner=0)
     with pytest.raises(ValueError, match=message):
         index_of(tmp_path, image("a.png", BOX), **choices)
