@@ -131,6 +131,7 @@ def _run_fold(run: _Run, fold: int | None) -> LookedAt:
     ids = [r.image_id for r in train_set.radiographs]
     facts: dict[str, Any] = {
         "train_ids_sha256": fingerprint(sorted(ids)),
+        "prepared": str(prepared.root),
         "patients": list(patients_note(prepared.radiographs)),
     }
     if fold is not None:

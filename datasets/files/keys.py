@@ -11,6 +11,7 @@ and `(2)` may be different images there.
 from __future__ import annotations
 
 import functools
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -88,11 +89,12 @@ def patient_key(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, Real) and not isinstance(value, Integral):
-        if value != value:
+        number = float(value)
+        if math.isnan(number):
             return ""
-        if abs(value) >= _EXACT:
+        if abs(number) >= _EXACT:
             raise ValueError(_rounded(value))
-        value = int(value) if value == int(value) else value
+        value = int(number) if number.is_integer() else number
     return _key_of_text(str(value))
 
 

@@ -217,9 +217,14 @@ def _csv_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
             f"{path} has no column image_id, Image Index, file_name or Path; its header is {header}"
         )
     box = next((column[name] for name in _BOX_COLUMNS if name in column), "")
-    names = column[image], column.get(patient, ""), column.get("part", "")
+    of_image, of_patient, of_part = column[image], column.get(patient, ""), column.get("part", "")
     return unlisted, [
-        _Row(*(row.get(name, "") for name in names), not box or row[box].lower() not in ("", "nan"))
+        _Row(
+            row[of_image],
+            row.get(of_patient, ""),
+            row.get(of_part, ""),
+            boxed=not box or row[box].lower() not in ("", "nan"),
+        )
         for row in cells
     ]
 

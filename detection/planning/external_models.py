@@ -121,14 +121,9 @@ def external_facts(
 
 
 def _prepared_of(metadata: Mapping[str, Any]) -> str:
-    """The prepared folder that a model was trained on, as its command or configuration names it."""
-    manifest = metadata.get("manifest", {})
-    named = manifest.get("config", {}).get("data", {}).get("prepared")
-    command = [str(word) for word in manifest.get("command", ())]
-    option = "--data.prepared"
-    if not named and option in command[:-1]:
-        named = command[command.index(option) + 1]
-    return str(named or "unknown")
+    """The prepared folder that a model was trained on; a gate's is in its configuration."""
+    data = metadata.get("manifest", {}).get("config", {}).get("data", {})
+    return str(metadata.get("prepared") or data.get("prepared") or "not recorded")
 
 
 def write_rest(out: Path, models: Sequence[FoldModel], coco: Mapping[str, Any]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from cxrloc.datasets.provenance.sidecar import Provenance
 from cxrloc.localization.evaluation.ground_truth import GroundTruth
 from cxrloc.localization.predictions.columns import BoxColumns
@@ -56,7 +54,7 @@ def scored_boxes(boxes: BoxColumns, truth: GroundTruth) -> BoxColumns:
     scored = truth.images.column_of
     if scored.keys() >= set(boxes.diseases):
         return boxes
-    rows = np.flatnonzero([disease in scored for disease in boxes.diseases])
+    rows = [row for row, disease in enumerate(boxes.diseases) if disease in scored]
     return BoxColumns(
         [boxes.image_ids[row] for row in rows],
         [boxes.diseases[row] for row in rows],

@@ -79,7 +79,7 @@ def test_a_model_of_another_data_set_answers_under_its_names_and_the_rest_is_not
     assert inputs.truth.disease_names == ("Lung Opacity",)
     assert len(inputs.truth) == 4
     assert {
-        "external validation: cam learned from another data set (unknown)",
+        "external validation: cam learned from another data set (not recorded)",
         "not scored, since cam (trained on another data set) cannot predict it: Fracture (4 boxes)",
     } <= set(inputs.truth.notes)
     evaluated = Evaluated(inputs)
