@@ -54,10 +54,10 @@ def _top_1_sentence(comparison: Comparison) -> str:
     truth, measure = comparison.truth, Measure("iou", rule=TOP_1)
     rows = [s for s in comparison.localizers if s.setting == DISEASE_GIVEN]
     figures = [f"{s.label} {value_text(s.estimates[measure.key].macro.value)}" for s in rows]
-    reached = f" {', '.join(figures)}." if figures else ""
+    reached = f"; mean IoU then: {', '.join(figures)}" if figures else ""
     return (
         f"If only the best-scored box counted (top-1), perfect results would find "
-        f"{int(truth.first_of_pair.sum()):,} of the {len(truth):,} boxes.{reached}"
+        f"{int(truth.first_of_pair.sum()):,} of the {len(truth):,} boxes{reached}."
     )
 
 

@@ -128,12 +128,12 @@ def choose(
         return _first(heats, number)
     distances = np.hypot(*(sizes - mean_size_wh).T)
     nearest = np.argsort(distances, kind="stable")[: max(rule.closest or 1, number)]
-    return np.asarray(nearest[_first(heats[nearest], number)]).tolist()
+    return [int(nearest[i]) for i in _first(heats[nearest], number)]
 
 
 def _first(values: npt.NDArray[np.float64], number: int) -> list[int]:
     """Indices of the highest values, in descending order; the first among equals."""
-    return np.argsort(-values, kind="stable")[:number].tolist()
+    return [int(i) for i in np.argsort(-values, kind="stable")[:number]]
 
 
 def smooth_map(cells: Heat, smooth_cells: float) -> Heat:

@@ -104,10 +104,8 @@ class Detections:
             Indices of the matched pairs in `overlaps`.
         """
         pairs = np.flatnonzero(keep[self.overlaps.first])
-        first, second, overlap = (
-            column[pairs]
-            for column in (self.overlaps.first, self.overlaps.second, self.overlaps.iou)
-        )
+        first, second = self.overlaps.first[pairs], self.overlaps.second[pairs]
+        overlap = self.overlaps.iou[pairs]
         tie_break = np.column_stack([self.boxes_xyxy, self.score])
         chosen = one_to_one(first, second, overlap, tie_break)
         first, second, overlap = first[chosen], second[chosen], overlap[chosen]

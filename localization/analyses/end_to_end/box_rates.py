@@ -134,4 +134,6 @@ def _divided(above: npt.NDArray[np.intp], below: npt.NDArray[np.intp]) -> FloatA
 
 
 def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    ratio = np.full(above.shape, np.nan)
+    np.divide(above, below, out=ratio, where=below > 0)
+    return ratio
