@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each puts what it needs into .venv first, once.
-# Disk and CPU time of each, on two cores without AMX that worked on much else beside it:
+# Disk and CPU time of each, on two cores without AMX:
 #   pip install .   625 MB    .5 minutes    compare, audit, prepare, read images; no torch
-#   make demo     6,400 MB   1.5 minutes    .[train], nine tenths of it torch and its GPU libraries; the demo itself about 16 minutes
+#   make demo     6,400 MB   1.5 minutes    .[train], nine tenths of it torch and its GPU libraries; the demo itself about 8 minutes
 #   make test     7,600 MB                  .[dev], all extras
 # `make serve` opens the page at http://127.0.0.1:8080, with the demo's models (it runs the demo first if need be).
 # `make nih NIH=FOLDER [WEIGHTS=FILE] [OUT=runs/nih_subset]` does on real images what the demo does.
@@ -23,7 +23,7 @@ demo: $(INSTALLED)-train
 GATE = demo/gate/fold0/classifier.safetensors
 DETECTOR = demo/maskrcnn/fold0/maskrcnn.safetensors
 serve: $(INSTALLED)-serve
-	@test -f $(GATE) -a -f $(DETECTOR) || { echo "No trained models yet: the demo trains them first, in about 16 minutes of CPU time."; \
+	@test -f $(GATE) -a -f $(DETECTOR) || { echo "No trained models yet: the demo trains them first, in about 8 minutes of CPU time."; \
 		$(PY) tools/experiments/demo.py --out demo; }
 	$(PY) tools/serve.py --gate $(GATE) --maskrcnn $(DETECTOR)
 

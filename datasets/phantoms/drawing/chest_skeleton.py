@@ -20,7 +20,7 @@ def spine(anatomy: Anatomy, canvas: Canvas, x: Array) -> Array:
         processes.append(ellipse(centre, y + 38, 7, 15))
         processes += [ellipse(centre + s * half * 0.62, y + 15, 7, 9) for s in (-1, 1)]
     column = np.exp(-np.square(np.square((x - MIDLINE) / 62)))
-    bodies = rounded(corners, times=2)
+    bodies = rounded(np.array(corners), times=2)
     bones = 0.13 * canvas.fill(bodies, blur=3) + 0.10 * canvas.fill(processes, blur=2)
     return np.asarray(0.14 * column + bones, np.float32)
 
