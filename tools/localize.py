@@ -14,7 +14,8 @@ fold. All diseases are boxed, whatever the gate decides; `compare --gate` applie
         --prepared data/rsna --labels nih_to_rsna.yaml --out runs/on_rsna.json
 
 With --labels or --external the folder is of another data set: each image is predicted by the first
-model that has not seen its patient, and `compare` says what was trained on what.
+model that has not seen its patient, and `compare` says what was trained on what. A grad_cam also
+writes the gate's decisions for `compare --gate`, NAME.gate.csv.
 
 With --maps and --remove-markers, the file of maps also holds the maps of the images without
 burnt-in letters, and the shortcut check of `compare` sets the two side by side.
@@ -53,6 +54,7 @@ from cxrloc.detection.planning.external_models import (
     disease_counterparts,
     external_facts,
     plan_external_models,
+    write_gate,
     write_rest,
 )
 from cxrloc.detection.planning.fold_models import (
@@ -210,6 +212,8 @@ def localize(config: LocalizeConfig) -> Predicted:
             write_rest(config.out, fold_models, coco)
     summary = {"notice": RESEARCH_USE, **facts, "out_of_fold": out_of_fold, **manifest}
     write_provenance(config.out, done.looked_at, summary)
+    if config.is_external:
+        write_gate(config.out, fold_models, done, summary)
     return done
 
 
@@ -259,25 +263,17 @@ def predict_images(
 
 
 def _localizer(model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any]) -> Localizer:
-    inputs = LocalizerInputs(
-        bundle=model.bundle,
-        ground_truth=coco,
-        seed=config.seed,
-        device=config.device,
-        precision=config.precision,
-        cam_rules=model.cam_rules,
-    )
+    seed, device, precision = config.seed, config.device, config.precision
+    inputs = LocalizerInputs(model.bundle, coco, seed, device, precision, model.cam_rules)
     return build_localizer(config.localizer, inputs)
 
 
 def _with_rules(model: FoldModel, config: LocalizeConfig, prepared: PreparedData) -> FoldModel:
     if config.cam_rules is None:
         return model
-    aligned = config.localizer == ALIGNED
-    truth = prepared.files.ground_truth
-    return replace(
-        model, cam_rules=rules_of_fold(config.cam_rules, model.fold, truth, aligned=aligned)
-    )
+    truth, aligned = prepared.files.ground_truth, config.localizer == ALIGNED
+    rules = rules_of_fold(config.cam_rules, model.fold, truth, aligned=aligned)
+    return replace(model, cam_rules=rules)
 
 
 def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int] | None) -> None:

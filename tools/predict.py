@@ -7,12 +7,15 @@ r"""Classify and box images: for each image two pictures (boxes, heat maps) and 
     cxrloc predict study/*.dcm --gate classifier.safetensors --dicom-out \
         --out predictions
     cxrloc predict images/ --gate demo/gate/fold0 --export coco --out predictions
+    cxrloc predict data/rsna --gate runs/gate/fold0 --labels nih_to_rsna.yaml \
+        --out predictions
 
-INPUT is an image file (PNG, JPEG, DICOM) or a folder (searched with its subfolders). For image
-a.png, OUT receives a.boxes.jpg, a.heat.jpg and a.json (described in
-localization/diagnosis/to_json.py); further images of that name become a_2, a_3. An image that
-cannot be read is reported, and the others are done. The same command resumes a run that was killed:
-an image is skipped if its JSON was made from the same file by the same models and settings.
+INPUT is an image file (PNG, JPEG, DICOM), a folder (searched with its subfolders) or what `cxrloc
+prepare` wrote (the images that it lists are read, each as a file of its own). For image a.png, OUT
+receives a.boxes.jpg, a.heat.jpg and a.json (described in localization/diagnosis/to_json.py);
+further images of that name become a_2, a_3. An image that cannot be read is reported, and the
+others are done. The same command resumes a run that was killed: an image is skipped if its JSON was
+made from the same file by the same models and settings.
 
 Images in MURA's layout (XR_HAND/patient00011/study1_positive/image1.png) or CheXpert's
 (patient00001/study1/view1_frontal.jpg) are named after their study. For MURA, OUT also receives
@@ -24,6 +27,10 @@ localization/diagnosis/examination_table.py).
 number; nothing else written here does (see docs/how-to/dicom.md). Research use only, never a
 diagnosis.
 
+--labels renames the diseases in all that is written, one line `Effusion: Pleural Effusion` each,
+null for those that are not reported. Where several become one, the finding is that of the one that
+passes the gate, or else of the most probable one, and the boxes of all that pass count.
+
 --export writes images and boxes for a tool in which people correct them; `cxrloc prepare` reads
 what comes back (docs/tutorials/your_own_data.md).
 """
@@ -31,7 +38,6 @@ what comes back (docs/tutorials/your_own_data.md).
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,8 +51,10 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manife
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
 
 # what needs torch is imported where it is used: --help and a wrong option answer at once
+from cxrloc.datasets.prepared.image_files import listed_images
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
+from cxrloc.datasets.readers.layouts import study_of
 from cxrloc.datasets.readers.loose_images import image_name, images_below, unique_names
 from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.diagnosis.finished import (
@@ -55,13 +63,13 @@ from cxrloc.localization.diagnosis.finished import (
     read_done,
     source_facts,
 )
+from cxrloc.localization.diagnosis.prediction_table import terminal_table
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis
     from cxrloc.localization.dicom_output.source import SourceImage
 
 STUDIES = "study_predictions.csv"
-_MOST_ROWS = 20
 EXPORT_FORMS = ("coco", "yolo", "labelstudio", "fiftyone")  # keys of exports.write.EXPORTS
 
 
@@ -83,10 +91,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
     """Predict the images that are not done yet; returns 1 if some of them failed, else 0."""
-    paths, failures = images_below(arguments.inputs, arguments.out)
+    paths, failures = images_below(listed_images(arguments.inputs), arguments.out)
     if not paths:
         raise ValueError("; ".join(failures))
-    manifest = _manifest(arguments, diagnoser.runtime, started)
+    thresholds = diagnoser.examination_thresholds if any(map(study_of, paths)) else {}
+    manifest = _manifest(arguments, diagnoser, started)
     names = unique_names(paths)
     done = {
         path: probabilities
@@ -106,12 +115,14 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
             f"{len(names)} images found: {before} done already, {len(done) - before} done now "
             f"({boxed} with a disease that passes the gate), {len(failures)} failures."
         )
-        _print_table(arguments.out, [names[path] for path in names if path in done])
+        if done:
+            table = terminal_table(arguments.out, [names[path] for path in names if path in done])
+            print(f"\n{table}\n")
         _report(failures, arguments.out)
     if arguments.export and done:
         _export(arguments, {path: name for path, name in names.items() if path in done})
     studies = {path: done.get(path) for path in names}
-    _write_studies(arguments.out, studies, diagnoser.gate.examination_thresholds)
+    _write_studies(arguments.out, studies, thresholds)
     return int(bool(failures))
 
 
@@ -127,6 +138,7 @@ def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
         arguments.device,
         arguments.precision,
         arguments.runtime,
+        arguments.labels,
     )
 
 
@@ -219,32 +231,22 @@ def _readable(
         yield (path, source), image
 
 
-def _manifest(arguments: argparse.Namespace, runtime: str, started: float) -> dict[str, Any]:
+def _manifest(
+    arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
+) -> dict[str, Any]:
     from cxrloc.detection.load_diagnoser import bundle_files
 
     bundles = bundle_files(arguments.gate, arguments.maskrcnn, arguments.runtime)
     hashes = {name: file_sha256(path) for name, path in bundles.items()}
     settings = {
         "precision": arguments.precision,
-        "runtime": runtime,
+        "runtime": diagnoser.runtime,
+        "labels": diagnoser.labels,
         "dicom_out": arguments.dicom_out,
     }
     manifest = run_manifest(settings, seed=0, hashes=hashes, started=started)
     # it goes into every image's JSON: without the command, which may name 100,000 images
     return {key: value for key, value in manifest.items() if key not in ("command", "wall_seconds")}
-
-
-def _print_table(out: Path, names: Sequence[str]) -> None:
-    """What was found on the first images; the files hold all of it."""
-    from cxrloc.localization.diagnosis.prediction_table import prediction_table
-
-    if not names:
-        return
-    records = [json.loads((out / f"{name}.json").read_bytes()) for name in names[:_MOST_ROWS]]
-    print(f"\n{prediction_table(records)}")
-    if more := len(names) - len(records):
-        print(f"... and {more} more images")
-    print()
 
 
 def _export(arguments: argparse.Namespace, names: Mapping[Path, str]) -> None:
@@ -267,6 +269,8 @@ def _parser() -> argparse.ArgumentParser:
     add_model_options(parser)
     results = parser.add_argument_group("results")
     results.add_argument("--out", type=Path, required=True, help="folder for the results")
+    renamed = "label map (YAML): disease of the gate -> name in the results, or null"
+    results.add_argument("--labels", type=Path, metavar="MAP", help=renamed)
     results.add_argument("--dicom-out", action="store_true", help="also write DICOM objects")
     to_tool = f"also write images and boxes for correction: {', '.join(EXPORT_FORMS)}"
     results.add_argument("--export", action="append", choices=EXPORT_FORMS, help=to_tool)

@@ -11,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cxrloc.classification.inference.gate_table import GateRow, write_gate_table
 from cxrloc.classification.run_folder import bundles_at
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.datasets.prepared.coco import select_images
 from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, listed, read_training_images
 from cxrloc.datasets.provenance.leakage import audit
+from cxrloc.datasets.provenance.sidecar import write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.detection.planning.fold_models import FoldModel, ModelFiles
+from cxrloc.localization.predictions.predicted import Predicted
 from cxrloc.localization.predictions.relabelled import Counterparts, counterparts
 
 
@@ -132,3 +135,32 @@ def write_rest(out: Path, models: Sequence[FoldModel], coco: Mapping[str, Any]) 
     path = out.with_suffix(".ground_truth.json")
     write_json(path, select_images(coco, predicted))
     print(f"{path} holds the ground truth of the {len(predicted)} images that were predicted")
+
+
+def write_gate(
+    out: Path, models: Sequence[FoldModel], done: Predicted, facts: Mapping[str, Any]
+) -> None:
+    """Write the gate's decisions from the passes that made the boxes, with a sidecar.
+
+    A localizer without a gate leaves none. The column `fold` stays empty: these are no images of
+    the models' folds; the sidecar tells which model predicted which.
+    """
+    patient_of = {image.image_id: image.patient_id for model in models for image in model.images}
+    rows = [
+        GateRow(
+            image,
+            patient_of[image],
+            disease,
+            fact["gate_probability"],
+            fact["gate_threshold"],
+            fact["gate_present"],
+        )
+        for (image, disease), fact in done.extra.items()
+        if "gate_present" in fact
+    ]
+    if not rows:
+        return
+    path = out.with_suffix(".gate.csv")
+    write_gate_table(path, rows)
+    write_provenance(path, done.looked_at, facts)
+    print(f"{path} holds the gate's decisions, for `cxrloc compare --gate {path}`")

@@ -109,6 +109,8 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     coco = with_missing(coco, files.ground_truth)
     protocol = _followed(files, coco, settings)
     provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
+    if files.gate is not None:
+        provenances["gate"] = read_provenance(files.gate)
     scored = without_counterpart(coco, provenances)
     truth = ground_truth_from_coco(scored)
     rules = () if protocol is None else (protocol.note,)
@@ -116,7 +118,6 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     gate = segmentations = None
     if files.gate is not None:
         gate = gate_decisions(truth.images, read_gate_table(files.gate))
-        provenances["gate"] = read_provenance(files.gate)
     if files.segmentations is not None:
         segmentations = read_segmentations(files.segmentations)
     reader_labels = None if files.reader_labels is None else read_label_map(files.reader_labels)

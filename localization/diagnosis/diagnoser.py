@@ -136,7 +136,13 @@ class Diagnoser:
         gate: `classification.gate.Gate`.
         cam: `GradCamLocalizer(gate)`, with the same gate.
         detectors: further localizers, each with its own pass.
+
+    Attributes:
+        labels: disease of the gate -> name in the diagnoses, or None if it is left out; None where
+            the names are the gate's own.
     """
+
+    labels: Mapping[str, str | None] | None = None
 
     def __init__(
         self, gate: ImageGate, cam: MapLocalizer, detectors: Sequence[Detector] = ()
@@ -151,6 +157,11 @@ class Diagnoser:
     def runtime(self) -> str:
         """Runtime of the networks, for the records."""
         return self._runtime(self.detectors)
+
+    @property
+    def examination_thresholds(self) -> Mapping[str, float | None]:
+        """Disease -> operating point for the mean over a study's images."""
+        return self.gate.examination_thresholds
 
     def _runtime(self, detectors: Sequence[Detector]) -> str:
         return ", ".join([self.gate.runtime, *(f"{d.name} {d.runtime}" for d in detectors)])

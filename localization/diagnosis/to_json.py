@@ -9,7 +9,8 @@ the other keys:
                    inputs (age, sex, view) that the gate was trained with and the file lacks
     images         [{id: 1, file_name, width, height}]: the original frame, pixels; for a DICOM
                    image with a known pixel size also row_mm, column_mm and spacing_source
-    categories     [{id, name}]: the classifier's diseases, ids from 1 in its order
+    categories     [{id, name}]: the classifier's diseases, ids from 1 in its order; with --labels
+                   the names that they became (manifest.config.labels: disease -> name or null)
     findings       [{category_id, disease, probability 0..1, threshold 0..1 or null (gate
                    decide), present: bool}] for every disease of the classifier
     annotations    boxes of present diseases only: [{id, image_id: 1, category_id, bbox [x, y,

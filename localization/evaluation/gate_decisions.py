@@ -49,7 +49,8 @@ class GateDecisions:
             raise ValueError(
                 f"the gate has no decision for {disease} on {image_id} (and {len(unknown) - 1} "
                 f"more of {len(truth)} ground-truth boxes); expected one per boxed image and "
-                "disease: use the gate.csv of a run over all folds, or score without --gate"
+                "disease: use the gate.csv of a run over all folds (for another data set, the "
+                "one that `cxrloc localize` wrote with its boxes), or score without --gate"
             )
         return np.asarray(self.present[at])
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from builders import prepare
+from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.datasets.provenance.image_lists import write_training_images
@@ -90,6 +91,38 @@ def test_a_model_of_another_data_set_answers_under_its_names_and_the_rest_is_not
     assert row.cells == {"training images": 6, "training patients": 6}
     assert row.trail["predicted diseases"] == "Mass as Lung Opacity; Nodule as Lung Opacity"
     assert (row.trail["not asked"], row.trail["not scored"]) == ("Effusion", "Fracture")
+
+
+def test_the_gates_decisions_are_written_beside_the_boxes_and_gate_the_comparison(
+    trained: Path, other: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out = localize(other, *GRAD_CAM, trained, "--labels", labels)
+    assert status == 0
+    gate = out.with_suffix(".gate.csv")
+    assert f"{gate} holds the gate's decisions" in capsys.readouterr().out
+    entries = json.loads(out.read_text())
+    rows = read_gate_table(gate)
+    assert {row.image_id: (row.probability, row.threshold, row.present) for row in rows} == {
+        e["file_name"]: (e["gate_probability"], e["gate_threshold"], e["gate_present"])
+        for e in entries
+    }
+    assert [(row.patient_id, row.disease, row.fold) for row in rows] == [
+        (f"q{number}", "Lung Opacity", None) for number in range(4)
+    ]
+
+    foreign = out.with_name("foreign.json")  # knows every disease; the gate alone has a sidecar
+    foreign.write_bytes(out.read_bytes())
+    files = InputFiles(other / "ground_truth.json", {"theirs": foreign}, gate=gate)
+    inputs = read_inputs(files, resamples=20)
+    assert inputs.truth.disease_names == ("Lung Opacity",)
+    assert inputs.gate is not None
+    assert inputs.gate.on_boxes(inputs.truth).tolist() == [row.present for row in rows]
+    evaluated = Evaluated(inputs)
+    statuses = {audit.localizer: audit.status for audit in evaluated.once(audits)}
+    assert statuses == {"theirs": "not known", "gate": "clean"}
+    section = external_validation(evaluated)
+    assert section is not None
+    assert [row.lead["localizer"] for row in section.tables[0].rows] == ["gate"]
 
 
 def test_each_image_is_predicted_by_a_model_that_has_not_seen_its_patient(

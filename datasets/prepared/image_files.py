@@ -1,0 +1,27 @@
+"""Take the image files from a prepared folder where a tool asks for images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
+
+
+def listed_images(inputs: Iterable[Path]) -> list[Path]:
+    """The inputs, with the image files of each prepared folder in place of the folder.
+
+    Raises:
+        FileNotFoundError, ValueError: for a prepared folder that is unfinished or lists no image.
+    """
+    return [path for given in inputs for path in _listed(given)]
+
+
+def _listed(given: Path) -> list[Path]:
+    files = PreparedFolder(given)
+    if not (files.index.is_file() and files.ground_truth.is_file()):
+        return [given]
+    images = [radiograph.file for radiograph in load_prepared(given).radiographs]
+    if not images:
+        raise ValueError(f"{given} is a prepared folder, but lists no image that is on disk")
+    return images
