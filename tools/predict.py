@@ -265,7 +265,8 @@ def _report(failures: Sequence[str], out: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
-    parser.add_argument("inputs", nargs="+", type=_input, metavar="INPUT", help="images or folders")
+    looked_at = "images, folders of images, or prepared folders"
+    parser.add_argument("inputs", nargs="+", type=_input, metavar="INPUT", help=looked_at)
     add_model_options(parser)
     results = parser.add_argument_group("results")
     results.add_argument("--out", type=Path, required=True, help="folder for the results")
