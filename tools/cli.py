@@ -19,7 +19,7 @@ Research use only, never a diagnosis."""
 _CLOSING = """\
 `cxrloc VERB --help` shows examples and options; `cxrloc --version` the version.
 Exit status: 0 done; 1 done, but some inputs failed (audit-leakage: leaked);
-2 wrong usage, or files that are not what is needed; 3 (audit-leakage alone) not known;
+2 wrong usage, or files that are not what is needed; 3 not known (audit-leakage);
 130 interrupted."""
 
 
