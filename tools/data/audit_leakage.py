@@ -6,7 +6,6 @@ r"""Check whether a model was trained on images, or on patients, that it is scor
         --boxes BBox_List_2017.csv
     cxrloc audit-leakage --train runs/grad_cam.json \
         --evaluate data/nih/ground_truth.json
-
     cxrloc audit-leakage --train train_val_list.txt \
         --evaluate stage_2_train_labels.csv
 
