@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ class LocalizerInputs:
 
     Attributes:
         bundle: trained model (`.safetensors`); the controls need none.
-        ground_truth: COCO ground truth; used only by the controls.
+        ground_truth: COCO ground truth of the images to box. The controls take their boxes from it;
+            maps give as many boxes of a disease as it has on one image at most.
         seed: seed of random localizers.
         device: `cpu`, `cuda` or `auto`.
         precision: `auto`, `fp32` or `bf16`.
@@ -77,7 +79,21 @@ def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
 
     gate = Gate(load_classifier(_bundle(inputs, name)), inputs.device, inputs.precision)
     rule = WANG if name == "grad_cam_wang" else DEEP_MEDIA
-    return GradCamLocalizer(gate, rule, name, aligned=name == ALIGNED, rules=inputs.cam_rules)
+    return GradCamLocalizer(
+        gate,
+        rule,
+        name,
+        aligned=name == ALIGNED,
+        number=_most_boxes(inputs.ground_truth),
+        rules=inputs.cam_rules,
+    )
+
+
+def _most_boxes(ground_truth: Mapping[str, Any] | None) -> int:
+    """Boxes of one disease on one image at most; at least 1."""
+    annotations = [] if ground_truth is None else ground_truth["annotations"]
+    counts = Counter((a["image_id"], a["category_id"]) for a in annotations)
+    return max(counts.values(), default=1)
 
 
 def _grad_cam_entry(name: str, *, takes_rules: bool = True) -> LocalizerEntry:

@@ -248,7 +248,7 @@ def _padding_outside(stored: StoredValues, header: Dataset) -> npt.NDArray[np.bo
     """(H, W) padding of more bits than Bits Stored: masking them would turn it into an image."""
     ramp = stored_range(header)
     values = stored.astype(np.int64)
-    outside = (values < ramp[0]) | (values > ramp[-1])
+    outside: npt.NDArray[np.bool_] = (values < ramp[0]) | (values > ramp[-1])
     return _padding(values, header) & outside if outside.any() else outside
 
 

@@ -66,12 +66,14 @@ def parse_header(data: bytes) -> Dataset:
         ValueError: for a file that is not DICOM, is damaged, or inflates too far.
     """
     from pydicom import dcmread
+    from pydicom.tag import Tag
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     # these warnings are common, do not help a reader of images, and quote the attribute's value
     warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
     try:
-        header = dcmread(BoundedFile(data), force=True, specific_tags=[*KEYWORDS, *_OVERLAY_BITS])
+        tags = [*map(Tag, KEYWORDS), *map(Tag, _OVERLAY_BITS)]
+        header = dcmread(BoundedFile(data), force=True, specific_tags=tags)
         out_of_form = _remove_out_of_form(header)
         odd = [e.keyword for e in header.iterall() if not _is_of_its_kind(e)]  # decodes everything
         if not isinstance(header.file_meta.get("TransferSyntaxUID", ""), str):  # a list of two

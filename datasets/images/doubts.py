@@ -63,7 +63,7 @@ def _narrowest(counts: npt.NDArray[np.intp]) -> tuple[float, int]:
     return float(sums[low] / counts.sum()), low
 
 
-def _is_inverted(small: Grey) -> bool:
+def _is_inverted(small: npt.NDArray[np.number]) -> bool:
     """Whether dark and bright are turned round in an image of `_SIDE` pixels a side.
 
     The spine is brighter than the lungs, and the belly than the corners above the shoulders: on

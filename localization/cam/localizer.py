@@ -41,6 +41,8 @@ class GradCamLocalizer:
         rule: how to turn a map into boxes.
         name: name in tables.
         aligned: undo the half-cell shift of plain scaling (see `map_to_frame`).
+        number: boxes of a disease on an image at most; a rule that returns every candidate ignores
+            it.
         rules: disease -> rule and mean box size that replace `rule` and the bundle's mean box size
             (see `cam_tuning`); other diseases keep the defaults.
     """
@@ -52,9 +54,11 @@ class GradCamLocalizer:
         name: str = "grad_cam",
         *,
         aligned: bool = False,
+        number: int = 1,
         rules: Mapping[str, SizedRule] | None = None,
     ) -> None:
         self.gate, self.rule, self._name, self.aligned = gate, rule, name, aligned
+        self.number = number
         self.rules = dict(rules or {})
 
     @property
@@ -98,7 +102,8 @@ class GradCamLocalizer:
     ) -> Iterator[Localization]:
         chosen = self._rule(disease)
         heat = self._frame_map(cells, image, chosen.rule)
-        for box, mean_heat in boxes_from_map(heat, chosen.rule, chosen.mean_size_wh(image.size_hw)):
+        size = chosen.mean_size_wh(image.size_hw)
+        for box, mean_heat in boxes_from_map(heat, chosen.rule, size, number=self.number):
             yield Localization(image.image_id, disease, box, probability * mean_heat)
 
     def heat_maps(self, image: LoadedImage, output: LocalizerOutput) -> FrameMaps:

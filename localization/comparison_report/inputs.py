@@ -104,8 +104,8 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         FileNotFoundError, ValueError: naming the file and what was expected of it.
     """
     labels = None if files.labels is None else read_label_map(files.labels)
-    sizes = None if files.images is None else sizes_in(files.images)
-    coco, _ = _warned(partial(load_coco, size_of=sizes), files.ground_truth, labels)
+    size_of = None if files.images is None else sizes_in(files.images)
+    coco, _ = _warned(partial(load_coco, size_of=size_of), files.ground_truth, labels)
     coco = with_missing(coco, files.ground_truth)
     protocol = _followed(files, coco, settings)
     provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
@@ -122,7 +122,9 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     reader_labels = None if files.reader_labels is None else read_label_map(files.reader_labels)
     boxes, masks, notes = read_localizers(files.predictions, provenances, coco)
     paths = image_paths(truth, files.ground_truth, files.images)
-    truth = replace(truth, notes=(*truth.notes, *size_notes(truth.images, paths), *notes))
+    # a prepared folder's files may be resized copies: `prepare` has compared their shapes
+    sizes = [] if files.images is None else size_notes(truth.images, paths)
+    truth = replace(truth, notes=(*truth.notes, *sizes, *notes))
     return ComparisonInputs(
         truth=truth,
         predictions={n: place(truth, scored_boxes(columns, truth)) for n, columns in boxes.items()},

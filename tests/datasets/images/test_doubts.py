@@ -62,6 +62,7 @@ def test_a_ct_window_on_a_chest_is_doubted_in_dicom_too(tmp_path: Path) -> None:
 def test_colour_is_told_from_the_noise_of_a_grey_jpeg() -> None:
     grey = np.dstack([_chest()] * 3)
     noisy = cv2.imdecode(cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], 1)
+    assert noisy is not None
     assert not list(colour_doubts(noisy))
     photograph = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     assert "in colour" in next(iter(colour_doubts(photograph)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -70,7 +71,9 @@ def test_fill_before_or_after_the_end_marker_does_no_harm(fill: bytes) -> None:
 def test_a_jpeg_in_colour_is_read_as_opencv_reads_it() -> None:
     colour = _DICE.integers(0, 256, (5, 4, 3), dtype=np.uint8)
     data = cv2.imencode(".jpg", cv2.resize(colour, (64, 80)))[1].tobytes()
-    expected = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), 1), cv2.COLOR_BGR2GRAY)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), 1)
+    assert decoded is not None
+    expected = cv2.cvtColor(decoded, cv2.COLOR_BGR2GRAY)
     image = decode_image(data, HERE)
     np.testing.assert_array_equal(image.pixels, expected)
     assert "An image in colour" in image.warnings[0]
@@ -97,7 +100,8 @@ def test_an_image_is_turned_upright_as_viewers_do(
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{suffix}"
-    stored.save(path, exif=exif, **({"quality": 95} if suffix == "jpg" else {}))
+    options: dict[str, Any] = {"quality": 95} if suffix == "jpg" else {}
+    stored.save(path, exif=exif, **options)
     image = read_image(path)
     assert image.size_hw == (96, 64)
     assert np.abs(image.pixels.astype(int) - upright).mean() < 2

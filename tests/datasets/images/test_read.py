@@ -83,7 +83,8 @@ def test_a_sixteen_bit_rgba_file_becomes_grey(tmp_path: Path) -> None:
 def _deep_chest(size: int = 200) -> npt.NDArray[np.uint16]:
     """12-bit values from 200 to 3500, as a detector of 12 bits stores them."""
     rows, columns = np.mgrid[0:size, 0:size] / (size - 1)
-    return np.rint(200 + 3300 * (0.7 * rows + 0.3 * np.abs(2 * columns - 1))).astype(np.uint16)
+    values = np.rint(200 + 3300 * (0.7 * rows + 0.3 * np.abs(2 * columns - 1)))
+    return np.asarray(values, dtype=np.uint16)
 
 
 @pytest.mark.parametrize(

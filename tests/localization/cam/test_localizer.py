@@ -152,6 +152,21 @@ def test_wangs_rule_returns_several_boxes_and_the_name_is_its_own() -> None:
     assert len(cam.localize([image()], ["Bright"]).boxes) == 2
 
 
+def test_as_many_regions_are_boxed_as_asked_for_the_best_first() -> None:
+    two = image()
+    two.pixels[0:32, 192:256] = 200  # a second, dimmer patch
+    grad_cam = localizer()
+    (one,) = grad_cam.localize([two], ["Bright"]).boxes
+    grad_cam.number = 2
+    first, second = grad_cam.localize([two], ["Bright"]).boxes
+    assert first == one
+    assert first.score > second.score
+    assert second.box_xyxy[0] > 150
+    assert second.box_xyxy[3] < 64
+    grad_cam.number = 9
+    assert grad_cam.localize([two], ["Bright"]).boxes == (first, second)
+
+
 def test_an_unknown_disease_and_a_foreign_gate_output_are_errors() -> None:
     cam = localizer()
     with pytest.raises(ValueError, match=r"unknown disease 'Mass'; .* has \['Bright', 'Dark'\]"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -191,6 +193,10 @@ def test_every_registered_localizer_has_its_own_name(prepared: Path, tmp_path: P
     for name in LOCALIZERS:
         if not name.startswith("mask_rcnn"):
             assert build_localizer(name, inputs).name == name
+    several = {**truth, "annotations": truth["annotations"] * 3}
+    for coco, number in ((truth, 1), (several, 3)):
+        grad_cam: Any = build_localizer("grad_cam", replace(inputs, ground_truth=coco))
+        assert grad_cam.number == number  # boxes of a disease on an image
     assert localizer_entry("mask_rcnn_mask_box").bundle_file == "maskrcnn.safetensors"
     with pytest.raises(ValueError, match="needs a trained model"):
         build_localizer("mask_rcnn", LocalizerInputs())
