@@ -47,7 +47,7 @@ from cxrloc.datasets.provenance.sidecar import SIDECAR_ENDING, read_provenance
 
 _NAMED = 5
 _EXIT_STATUS = {LEAKED: 1, NOT_KNOWN: 3, CLEAN: 0}
-_VERDICTS = {LEAKED: "LEAKED: {}", NOT_KNOWN: "Nothing found, not known: {}.", CLEAN: "Clean."}
+_VERDICTS = {LEAKED: "LEAKED: {}.", NOT_KNOWN: "Nothing found, not known: {}.", CLEAN: "Clean."}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
