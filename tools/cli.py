@@ -19,8 +19,8 @@ Research use only, never a diagnosis."""
 _CLOSING = """\
 `cxrloc VERB --help` shows examples and options; `cxrloc --version` the version.
 Exit status: 0 done; 1 done, but some inputs failed (audit-leakage: leaked);
-2 wrong usage, or files that are not what is needed; 3 (audit-leakage alone) not known;
-130 interrupted."""
+2 wrong usage, or files that are not what is needed; 3 nothing found, but not
+known (audit-leakage); 130 interrupted."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

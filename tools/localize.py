@@ -6,12 +6,11 @@ r"""Box the images of a prepared folder, each by the model that has not seen its
         --prepared data/nih --images all --out runs/mask_rcnn.json
     cxrloc localize --localizer prior_box --prepared data/nih \
         --out runs/prior_box.json
+    cxrloc localize --localizer mask_rcnn --maskrcnn runs/maskrcnn \
+        --prepared data/rsna --labels nih_to_rsna.yaml --out runs/on_rsna.json
 
 A run folder holds `fold0/`, `fold1/`, ...: each image is predicted by the model of its own test
 fold. All diseases are boxed, whatever the gate decides; `compare --gate` applies its decisions.
-
-    cxrloc localize --localizer mask_rcnn --maskrcnn runs/maskrcnn \
-        --prepared data/rsna --labels nih_to_rsna.yaml --out runs/on_rsna.json
 
 With --labels or --external the folder is of another data set: each image is predicted by the first
 model that has not seen its patient, and `compare` says what was trained on what. A grad_cam also

@@ -3,11 +3,8 @@ r"""Classify and box images: for each image two pictures (boxes, heat maps) and 
     cxrloc predict chest.png --gate runs/gate/fold0/classifier.safetensors \
         --out predictions
     cxrloc predict images/ --gate demo/gate/fold0 \
-        --maskrcnn demo/maskrcnn/fold0 --out predictions
+        --maskrcnn demo/maskrcnn/fold0 --export coco --out predictions
     cxrloc predict study/*.dcm --gate classifier.safetensors --dicom-out \
-        --out predictions
-    cxrloc predict images/ --gate demo/gate/fold0 --export coco --out predictions
-    cxrloc predict data/rsna --gate runs/gate/fold0 --labels nih_to_rsna.yaml \
         --out predictions
 
 INPUT is an image file (PNG, JPEG, DICOM), a folder (searched with its subfolders) or what `cxrloc

@@ -6,7 +6,6 @@ r"""Check whether a model was trained on images, or on patients, that it is scor
         --boxes BBox_List_2017.csv
     cxrloc audit-leakage --train runs/grad_cam.json \
         --evaluate data/nih/ground_truth.json
-
     cxrloc audit-leakage --train train_val_list.txt \
         --evaluate stage_2_train_labels.csv
 
@@ -48,7 +47,7 @@ from cxrloc.datasets.provenance.sidecar import SIDECAR_ENDING, read_provenance
 
 _NAMED = 5
 _EXIT_STATUS = {LEAKED: 1, NOT_KNOWN: 3, CLEAN: 0}
-_VERDICTS = {LEAKED: "LEAKED: {}", NOT_KNOWN: "Nothing found, not known: {}.", CLEAN: "Clean."}
+_VERDICTS = {LEAKED: "LEAKED: {}.", NOT_KNOWN: "Nothing found, not known: {}.", CLEAN: "Clean."}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -143,7 +143,7 @@ def test_a_leak_planted_in_one_fold_is_found_in_what_it_predicted(
         capsys.readouterr()
         arguments = ["--train", out, "--evaluate", truth, "--boxes", truth]
         assert audit_leakage([str(word) for word in arguments]) == status
-    assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith(f"LEAKED: {out} fold2 ")
+    assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith(f"LEAKED: {out} fold2. ")
 
 
 def test_all_images_can_be_asked_for_and_folds_be_named(prepared: Path, run_folder: Path) -> None:
