@@ -67,7 +67,8 @@ def told_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pixels() -> Any:
-    noise = np.random.default_rng(0).integers(0, 255, (6, 5), dtype=np.uint8)
+    # a seed that draws no border brighter than the middle, which is warned about
+    noise = np.random.default_rng(4).integers(0, 255, (6, 5), dtype=np.uint8)
     return cv2.resize(noise, (100, 120), interpolation=cv2.INTER_CUBIC)
 
 

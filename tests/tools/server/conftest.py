@@ -92,7 +92,8 @@ def client(services: Callable[..., Service]) -> Iterator[TestClient]:
         yield opened
 
 
-def image_pixels(seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> Any:
+def image_pixels(seed: int = 4, size_hw: tuple[int, int] = (120, 100)) -> Any:
+    # seeds 4 and 5 draw no border brighter than the middle, which is warned about
     noise = np.random.default_rng(seed).integers(0, 255, (6, 5), dtype=np.uint8)
     return cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -123,7 +124,7 @@ def png() -> bytes:
 
 @pytest.fixture(scope="session")
 def jpeg() -> bytes:
-    return encoded(image_pixels(1), ".jpg")
+    return encoded(image_pixels(5), ".jpg")
 
 
 @pytest.fixture(scope="module")
