@@ -35,7 +35,7 @@ def test_clean_lists_end_with_0_and_leaky_ones_with_1(
     printed = capsys.readouterr().out
     assert "shared images             1 (00000001_000.png)" in printed
     assert "shared patients           2 (2, 1)" in printed
-    assert f"LEAKED: {first} " in printed  # and not the other list
+    assert f"LEAKED: {first}. " in printed  # and not the other list
 
 
 def test_the_file_holds_all_names_and_counts_by_part(tmp_path: Path) -> None:
