@@ -36,7 +36,7 @@ from cxrloc.datasets.readers.annotations.matching.annotated import (
     DrawnBox,
 )
 from cxrloc.datasets.readers.annotations.matching.files import ImageFinder, image_files
-from cxrloc.datasets.readers.annotations.matching.outlines import outlines
+from cxrloc.datasets.readers.annotations.matching.outlines import coco_outlines
 from cxrloc.datasets.readers.annotations.matching.parts import part_of_word
 from cxrloc.datasets.readers.annotations.matching.to_index import Choices, to_index
 from cxrloc.datasets.readers.annotations.where import below, given_files, only_one
@@ -156,7 +156,7 @@ def _read(
 def _box(row: Mapping[str, Any], name: str, where: str) -> DrawnBox:
     x, y, width, height = row["bbox"]
     box = (float(x), float(y), float(x + width), float(y + height))
-    return DrawnBox(name, box, where, outlines(row.get("segmentation"), box))
+    return DrawnBox(name, box, where, coco_outlines(row.get("segmentation"), box))
 
 
 def _image(

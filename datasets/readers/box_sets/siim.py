@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxrloc.datasets.images.outlines import Mask, box_around, outlines
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.box_sets.findings import (
@@ -37,7 +38,6 @@ from cxrloc.datasets.readers.box_sets.findings import (
     label_map,
 )
 from cxrloc.datasets.readers.box_sets.image_files import image_files
-from cxrloc.datasets.readers.box_sets.outlines import Mask, box_around, outlines
 from cxrloc.datasets.readers.csv_text import named_file, read_text_columns
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 
