@@ -107,12 +107,18 @@ def _folders(root: Path) -> list[Path]:
 def _by_stem(paths: Mapping[str, Path]) -> dict[str, Path]:
     """Image files by stem; among several the JPEG, then the PNG, then the DICOM file."""
     stems: dict[str, Path] = {}
-    for name in sorted(paths, key=lambda name: (_rank(name), name)):
+    for name in sorted(paths, key=lambda name: (copy_rank(name), name)):
         if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
             stems.setdefault(os.path.splitext(name)[0], paths[name])
     return stems
 
 
-def _rank(name: str) -> int:
+def copy_rank(name: str) -> int:
     """Rank among copies: DICOM is last, as its window may differ from the one in the copies."""
     return next((i for i, ends in enumerate(_PREFERRED) if name.lower().endswith(ends)), 2)
+
+
+def stem_of(name: str) -> str:
+    """The name without an image's ending; other dots stay, as in the numbers of DICOM."""
+    ending = next((s for s in IMAGE_SUFFIXES if name.lower().endswith(s)), "")
+    return name[: -len(ending)] if ending and len(name) > len(ending) else name

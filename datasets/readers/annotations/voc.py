@@ -28,10 +28,11 @@ from cxrloc.datasets.readers.annotations.matching.annotated import (
     Annotations,
     DrawnBox,
 )
-from cxrloc.datasets.readers.annotations.matching.files import clean_name, image_files, stem_of
+from cxrloc.datasets.readers.annotations.matching.files import clean_name, image_files
 from cxrloc.datasets.readers.annotations.matching.parts import part_of_word
 from cxrloc.datasets.readers.annotations.matching.to_index import Choices, to_index
 from cxrloc.datasets.readers.annotations.where import below, given_files, read_text
+from cxrloc.datasets.readers.find_images import stem_of
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 
 _BEGIN = re.compile(rb"<annotation[\s>/]")

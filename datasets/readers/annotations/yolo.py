@@ -30,13 +30,12 @@ from cxrloc.datasets.readers.annotations.matching.annotated import (
 )
 from cxrloc.datasets.readers.annotations.matching.files import (
     image_files,
-    rank,
-    stem_of,
     without_upload,
 )
 from cxrloc.datasets.readers.annotations.matching.to_index import Choices, to_index
 from cxrloc.datasets.readers.annotations.where import below, read_text
 from cxrloc.datasets.readers.annotations.yolo_names import YoloFolder, read_yolo_folder
+from cxrloc.datasets.readers.find_images import copy_rank, stem_of
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 
 _ROUNDING = 1e-3
@@ -131,7 +130,7 @@ def _candidates(images: Path, given: Sequence[Path]) -> Iterator[Path]:
 def _one_per_stem(paths: Sequence[Path]) -> list[Path]:
     """Of one image in several formats, which share a label file, the first: JPEG, PNG, DICOM."""
     best: dict[tuple[Path, str], Path] = {}
-    for path in sorted(paths, key=lambda path: (rank(path), path)):
+    for path in sorted(paths, key=lambda path: (copy_rank(path.name), path)):
         best.setdefault((path.parent, stem_of(path.name)), path)
     return sorted(best.values())
 

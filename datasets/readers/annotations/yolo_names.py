@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from cxrloc.datasets.readers.annotations.matching.files import stem_of
 from cxrloc.datasets.readers.annotations.matching.parts import TEST, TRAIN, VALID
 from cxrloc.datasets.readers.annotations.where import below, only_one, read_text
+from cxrloc.datasets.readers.find_images import stem_of
 
 _LISTS = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
 _PARTS = {"train": TRAIN, "val": VALID, "valid": VALID, "validation": VALID, "test": TEST}

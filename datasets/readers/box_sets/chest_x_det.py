@@ -40,7 +40,7 @@ from cxrloc.datasets.readers.box_sets.findings import (
     flat,
     label_map,
 )
-from cxrloc.datasets.readers.box_sets.image_files import ImageFiles, image_files, stem_of
+from cxrloc.datasets.readers.box_sets.image_files import ImageFiles, bare_stem, image_files
 from cxrloc.datasets.readers.box_sets.nih_names.lookup import nih_image_of_chestx_det, nih_patient
 from cxrloc.datasets.readers.csv_text import named_file
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
@@ -176,7 +176,7 @@ def _check_listed_once(entries: Sequence[tuple[dict[str, Any], str, str]]) -> No
 
 def nih_name(name: str) -> str | None:
     """NIH's name of an image; the first lists of ChestX-Det10 had NIH's names themselves."""
-    return name if _NIH_NAME.fullmatch(stem_of(name)) else nih_image_of_chestx_det(name)
+    return name if _NIH_NAME.fullmatch(bare_stem(name)) else nih_image_of_chestx_det(name)
 
 
 def _paths(files: ImageFiles, names: Sequence[str], warnings: ReaderWarnings) -> list[Path | None]:

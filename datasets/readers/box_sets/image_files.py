@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxrloc.datasets.images.read import IMAGE_SUFFIXES
+from cxrloc.datasets.readers.find_images import copy_rank, stem_of
 from cxrloc.datasets.readers.index import ReaderWarnings
-
-_PREFERRED = ((".jpg", ".jpeg"), (".png",))
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class ImageFiles:
 
     def find(self, names: Sequence[str], warnings: ReaderWarnings) -> list[Path | None]:
         """The file of each name, given with or without an image's ending; None if there is none."""
-        stems = [stem_of(name) for name in names]
+        stems = [bare_stem(name) for name in names]
         doubled = [name for name, stem in zip(names, stems, strict=True) if stem in self.twice]
         warnings.warn("images in two folders, the first is used", doubled)
         return [self.by_stem.get(stem) for stem in stems]
@@ -44,10 +43,10 @@ def image_files(root: Path) -> ImageFiles:
         raise FileNotFoundError(f"no folder {root}; expected the folder with the set's images")
     by_stem: dict[str, Path] = {}
     twice: dict[str, tuple[Path, ...]] = {}
-    for path in sorted(_images_below(root), key=_rank):
+    for path in sorted(_images_below(root), key=_preference):
         stem = stem_of(path.name)
         first = by_stem.setdefault(stem, path)
-        if first is not path and _rank(first)[0] == _rank(path)[0]:
+        if first is not path and copy_rank(first.name) == copy_rank(path.name):
             twice[stem] = (*twice.get(stem, ()), path)
     return ImageFiles(by_stem, twice)
 
@@ -61,15 +60,10 @@ def _images_below(root: Path) -> list[Path]:
     return paths
 
 
-def stem_of(name: str) -> str:
-    """The name without folders and an image's ending; other dots stay, as in DICOM's UIDs."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    ending = next((s for s in IMAGE_SUFFIXES if last.lower().endswith(s)), "")
-    return last[: len(last) - len(ending)]
+def bare_stem(name: str) -> str:
+    """The name without folders and an image's ending."""
+    return stem_of(name.replace("\\", "/").rpartition("/")[2])
 
 
-def _rank(path: Path) -> tuple[int, str]:
-    """Rank among copies: DICOM is last, as its window may differ from the one in the copies."""
-    ends = path.suffix.lower()
-    kind = next((i for i, kind in enumerate(_PREFERRED) if ends in kind), len(_PREFERRED))
-    return kind, str(path)
+def _preference(path: Path) -> tuple[int, str]:
+    return copy_rank(path.name), str(path)

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from cxrloc.datasets.images.read import IMAGE_SUFFIXES, is_image_file
+from cxrloc.datasets.readers.find_images import copy_rank, stem_of
 from cxrloc.datasets.readers.index import ReaderWarnings
 
 _OTHER_FORMATS = (".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".nii", ".nii.gz")
@@ -24,7 +25,6 @@ _OWN_OUTPUTS = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}(?:-|__)(?=.)")
 _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/+")  # one letter alone is a drive
 _LOCAL_FILE = re.compile(r"^.*[?&]d=")
-_RANKS = ((".jpg", ".jpeg"), (".png",))
 
 
 def image_files(root: Path, warnings: ReaderWarnings) -> list[Path]:
@@ -56,12 +56,6 @@ def _may_be_image(name: str) -> bool:
     return not name.startswith(".") and not name.lower().endswith(
         (*_OWN_OUTPUTS, ".txt", ".xml", ".json", ".csv", ".yaml", ".yml")
     )
-
-
-def stem_of(name: str) -> str:
-    """The name without an image's ending; other dots stay, as in the numbers of DICOM."""
-    ending = next((s for s in IMAGE_SUFFIXES if name.lower().endswith(s)), "")
-    return name[: -len(ending)] if ending and len(name) > len(ending) else name
 
 
 def clean_name(written: str) -> str:
@@ -120,7 +114,9 @@ class ImageFinder:
             return _shared_end(path, name), len(os.path.commonpath([path, folder]))
 
         top = max(map(fit, candidates))
-        best = sorted((p for p in candidates if fit(p) == top), key=lambda p: (rank(p), p))
+        best = sorted(
+            (p for p in candidates if fit(p) == top), key=lambda p: (copy_rank(p.name), p)
+        )
         for other in best[1:]:
             same_place = other.parent == best[0].parent  # one image in two formats
             if not same_place and not filecmp.cmp(best[0], other, shallow=False):
@@ -157,11 +153,6 @@ def _shared_end(path: Path, name: str) -> int:
     ours, theirs = path.parts[-2::-1], name.split("/")[-2::-1]
     pairs = enumerate(zip(ours, theirs, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
-
-
-def rank(path: Path) -> int:
-    """JPEG, PNG, then DICOM, whose window may differ from the one in the copies."""
-    return next((i for i, ends in enumerate(_RANKS) if path.name.lower().endswith(ends)), 2)
 
 
 def image_ids(root: Path, paths: Sequence[Path]) -> dict[Path, str]:

@@ -12,8 +12,8 @@ from cxrloc.datasets.readers.annotations.matching.files import (
     ImageFinder,
     clean_name,
     image_ids,
-    stem_of,
 )
+from cxrloc.datasets.readers.find_images import stem_of
 from cxrloc.datasets.readers.index import ReaderWarnings
 
 
