@@ -10,8 +10,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from cxrloc.classification.config import TrainConfig
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import Loader
 from cxrloc.classification.training.trainer import Folders, run_trainer
 

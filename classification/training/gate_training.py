@@ -12,14 +12,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.config import TrainConfig
 from cxrloc.classification.metrics.ranking import classifier_metrics
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.classifier import ChestClassifier
 from cxrloc.classification.network.precision import resolve_device
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import Batch, augment
 from cxrloc.classification.training.distributed import gather, mean_over_ranks, member
-from cxrloc.classification.training.losses import LabelLoss
+from cxrloc.classification.training.losses.labels import LabelLoss
 from cxrloc.classification.training.optimization import make_optimizer, make_schedule
 from cxrloc.classification.training.sync_batch_norm import share_batch_statistics
 
