@@ -108,7 +108,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     expected, metadata = read_bundle(whole)
     tensors, resumed_metadata = read_bundle(resumed)
     assert metadata["kept"] == resumed_metadata["kept"]
-    assert metadata["validation_mean_iou"] == resumed_metadata["validation_mean_iou"]
+    assert metadata["validation_ap"] == resumed_metadata["validation_mean_iou"]
     for name, tensor in expected.items():
         torch.testing.assert_close(tensors[name], tensor, rtol=0, atol=0, msg=name)
     rows = [line.split('"iteration": ')[1] for line in (killed / "loss.jsonl").open()]
