@@ -172,6 +172,7 @@ class ClassifierConfig:
         )
         apart = self.train.hierarchy == "none" or not shared
         require(apart, "train.hierarchy", self.train.hierarchy, expected)
+        self._check_boxes()
         softmax = self.data.uncertain != "three_class" or self.train.resolved_loss() == "bce"
         expected = "auto (without weights) with data.uncertain three_class, which has its own loss"
         require(softmax, "train.loss", self.train.loss, expected)
@@ -181,3 +182,25 @@ class ClassifierConfig:
         plain = not self.data.shards or self.model.markers == "keep"
         expected = "keep with data.shards: shards hold the images as they are"
         require(plain, "model.markers", self.model.markers, expected)
+
+    def _check_boxes(self) -> None:
+        """The box loss needs logits of cells: one linear layer over the map, one per disease."""
+        weight = self.train.box_loss_weight
+        defaults = TrainConfig()
+        for key in ("box_inside_weight", "box_absent_weight"):
+            value, default = getattr(self.train, key), getattr(defaults, key)
+            expected = f"{default:g} with train.box_loss_weight 0, which is off"
+            require(weight > 0 or value == default, f"train.{key}", value, expected)
+        cells = self.model.head == "linear" and self.model.architecture != "convnext_tiny"
+        conditions = {
+            "model.head two_layer or convnext_tiny, whose cells have no logits": cells,
+            "data.uncertain three_class, which has three outputs a disease": (
+                self.data.uncertain != "three_class"
+            ),
+            "model.demographics, which no cell shows": not self.model.demographics,
+            "train.hierarchy parents_first, which trains the diseases apart": (
+                self.train.hierarchy == "none"
+            ),
+        }
+        for cause, holds in conditions.items():
+            require(weight == 0 or holds, "train.box_loss_weight", weight, f"0 with {cause}")
