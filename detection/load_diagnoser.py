@@ -20,7 +20,7 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.runtimes import INT8, require_int8
 from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
-from cxrloc.localization.cam.localizer import GradCamLocalizer
+from cxrloc.localization.cam.guided import map_localizer
 from cxrloc.localization.diagnosis.diagnoser import Detector, Diagnoser
 from cxrloc.localization.diagnosis.relabelled import RelabelledDiagnoser
 from cxrloc.localization.predictions.relabelled import Counterparts, counterparts
@@ -37,7 +37,8 @@ def load_diagnoser(
     """Load the engine behind `cxrloc predict`, the HTTP API and the page.
 
     Args:
-        classifier: bundle of the gate (`classifier.safetensors`), also used for Grad-CAM.
+        classifier: bundle of the gate (`classifier.safetensors`), also used for
+            Grad-CAM, or guided_cam if it was trained with boxes.
         maskrcnn: bundle of the second localizer; None leaves it out.
         device: "cpu", "cuda", "cuda:0", or "auto": the first GPU if there is one.
         precision: "auto", "fp32" or "bf16".
@@ -63,7 +64,7 @@ def load_diagnoser(
     if maskrcnn is not None:
         predictor = load_predictor(Path(maskrcnn), device, gate.network.precision)[0]
         detectors.append(MaskRCNNLocalizer(predictor))
-    diagnoser = Diagnoser(gate, GradCamLocalizer(gate), detectors)
+    diagnoser = Diagnoser(gate, map_localizer(gate), detectors)
     return diagnoser if names is None else RelabelledDiagnoser(diagnoser, names)
 
 

@@ -79,20 +79,21 @@ class LocalizeConfig:
     """Which images are boxed, by what.
 
     Attributes:
-        localizer: grad_cam, grad_cam_wang, grad_cam_aligned, mask_rcnn, mask_rcnn_mask_box, or a
-            control (prior_box, constant_box, center_box, random_map).
+        localizer: grad_cam, grad_cam_wang, grad_cam_aligned, guided_cam (of a gate trained with
+            boxes), mask_rcnn, mask_rcnn_mask_box, or a control (prior_box, constant_box,
+            center_box, random_map).
         prepared: folder written by `cxrloc prepare`.
         out: COCO results file to write. NAME.manifest.json next to it records which model predicted
             which images.
-        gate: the gate, for the grad_cam localizers: a run folder with one folder per test fold, or
+        gate: the gate, for the cam localizers: a run folder with one folder per test fold, or
             one bundle (.safetensors). A bundle of one fold predicts the images of that fold only.
         maskrcnn: the detector, for the mask_rcnn localizers: run folder or bundle, as for the gate.
         images: only images with boxes, or all that are on disk.
         folds: test folds to predict, such as `0 1` (default: all).
-        cam_rules: box rules written by `cxrloc tune-cam`, for grad_cam and grad_cam_aligned. The
-            images of a fold are boxed by the rules of that fold.
+        cam_rules: box rules written by `cxrloc tune-cam`, for grad_cam, grad_cam_aligned and
+            guided_cam. The images of a fold are boxed by the rules of that fold.
         maps: also write the heat maps of the boxed images and diseases to this file
-            (NAME.maps.safetensors). Only grad_cam localizers have any.
+            (NAME.maps.safetensors). Only cam localizers have any.
         remove_markers: also write the maps of the images with burnt-in letters masked or inpainted,
             which takes a second pass over the boxed images. The boxes do not change.
         external: the prepared folder is of another data set than the models.
@@ -137,13 +138,13 @@ class LocalizeConfig:
         if self.maps is not None:
             check_map_file(self.maps)
             if not entry.has_maps:
-                raise ValueError(f"--maps: {self.localizer} has no heat maps, expected a grad_cam")
+                raise ValueError(f"--maps: {self.localizer} has no heat maps, expected a cam")
         elif self.remove_markers is not None:
             raise ValueError("--remove-markers is for the maps that are kept; give --maps too")
         if self.cam_rules is not None and not entry.takes_rules:
             raise ValueError(
-                f"--cam-rules: {self.localizer} takes no rules, expected grad_cam or "
-                "grad_cam_aligned"
+                f"--cam-rules: {self.localizer} takes no rules, expected grad_cam, "
+                "grad_cam_aligned or guided_cam"
             )
         given = {f"--{n}" for n in ("gate", "maskrcnn") if getattr(self, n) is not None}
         if entry.bundle_file is None and given:
@@ -271,7 +272,8 @@ def _with_rules(model: FoldModel, config: LocalizeConfig, prepared: PreparedData
     if config.cam_rules is None:
         return model
     truth, aligned = prepared.files.ground_truth, config.localizer == ALIGNED
-    rules = rules_of_fold(config.cam_rules, model.fold, truth, aligned=aligned)
+    kind = localizer_entry(config.localizer).probabilities
+    rules = rules_of_fold(config.cam_rules, model.fold, truth, aligned=aligned, probabilities=kind)
     return replace(model, cam_rules=rules)
 
 
@@ -285,6 +287,7 @@ def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int
         folds=None if folds is None else {i: folds[i] for i in sorted(images)},
         without_markers=done.bare_maps if config.remove_markers else None,
         removal=config.remove_markers or "",
+        probabilities=localizer_entry(config.localizer).probabilities,
     )
     write_heat_maps(config.maps, maps)
 
