@@ -17,6 +17,7 @@ Architecture = Literal[
     "efficientnet_b0",
     "efficientnet_b4",
     "efficientnet_b7",
+    "efficientnet_lite0",
     "googlenet",
     "vgg16",
     "convnext_tiny",

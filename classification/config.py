@@ -98,12 +98,14 @@ class ModelConfig:
 
     Attributes:
         architecture: resnet18, resnet34, resnet50, densenet121, densenet161, densenet169,
-            efficientnet_b0, efficientnet_b4, efficientnet_b7, googlenet, vgg16, convnext_tiny,
-            simple_cnn, conv3 or conv4; see `cxrloc.classification.network.backbones`.
+            efficientnet_b0, efficientnet_b4, efficientnet_b7, efficientnet_lite0, googlenet, vgg16,
+            convnext_tiny, simple_cnn, conv3 or conv4; see
+            `cxrloc.classification.network.backbones`.
         size: side of the square input in pixels, a multiple of 32; the last map has side size / 32.
         head: linear, or two_layer (Deep MedIA).
-        weights: none, imagenet (torchvision's, by name), or the path of a .safetensors or .pth
-            file, which may contain only some of the tensors.
+        weights: none, imagenet (torchvision's, by name; of efficientnet_lite0 those in the extra
+            `pretrained`, without a download), or the path of a .safetensors or .pth file, which may
+            contain only some of the tensors.
         input: channels of the network's input: grey (the image three times), single (the image
             once; the first layer's red, green and blue kernels are summed) or enhanced (the image;
             the image with equalised histogram; the image with stretched contrast).

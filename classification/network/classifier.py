@@ -19,7 +19,7 @@ from cxrloc.classification.network.backbones import (
 from cxrloc.classification.network.demographics import unknown, width
 from cxrloc.classification.network.weights import (
     LoadReport,
-    download_imagenet,
+    imagenet_weights,
     load_partial,
     read_weights,
 )
@@ -119,7 +119,7 @@ def build_classifier(
         architecture: a key of `ARCHITECTURES`.
         num_diseases: number of logits.
         head: a member of `HEADS`.
-        weights: "none", "imagenet" (torchvision's, by name) or a path to a `.safetensors` or `.pth`
+        weights: "none", "imagenet" (see `imagenet_weights`) or a path to a `.safetensors` or `.pth`
             file, which may contain only some of the tensors; a bundle of this project works too,
             and its head is used if it fits.
         seed: seed of the random values for tensors that are not loaded.
@@ -141,7 +141,7 @@ def build_classifier(
     if str(weights) == "none":
         return model, LoadReport()
     if str(weights) == "imagenet":
-        tensors, source = download_imagenet(architecture), f"imagenet ({architecture})"
+        tensors, source = imagenet_weights(architecture), f"imagenet ({architecture})"
     else:
         tensors, source = read_weights(Path(weights)), str(weights)
     return model, _load(model, tensors, source)
@@ -178,8 +178,8 @@ def _head(architecture: Architecture, num_diseases: int, kind: str) -> nn.Module
 
 
 def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str) -> LoadReport:
-    norm = ARCHITECTURES[model.architecture].family.head_norm
-    renamed = {_own_name(n, norm): t for n, t in tensors.items()}
+    family = ARCHITECTURES[model.architecture].family
+    renamed = {_own_name(family.own_name(n), family.head_norm): t for n, t in tensors.items()}
     model_state = model.state_dict()
     kernels = [n for n, tensor in renamed.items() if tensor.ndim == 4 and n in model_state]
     for name in kernels:
@@ -189,7 +189,7 @@ def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str)
 
 
 def _own_name(name: str, head_norm: str) -> str:
-    """Add the prefix "backbone." to torchvision's names; heads of our own bundles keep "head."."""
+    """Add the prefix "backbone." to names of a backbone; heads of our own bundles keep "head."."""
     if head_norm and name.startswith(f"{head_norm}."):
         return f"head.0{name.removeprefix(head_norm)}"
     return name if name.startswith(("head.", "demographic_head.")) else f"backbone.{name}"
