@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from cxrloc.datasets.prepared.choice import ImageChoice
 from cxrloc.detection.config import DetectorConfig, ModelConfig, TrainConfig
 
 MASK_RCNN = "maskrcnn.safetensors"
@@ -81,7 +82,8 @@ class DataConfig:
             worth more than the choice.
         negatives: additional training images without a box: below 1 a share of the boxed ones, from
             1 on a number. Images labelled with one of the diseases are never negatives.
-        predict: boxed images of the test fold, or all of them.
+        predict: boxed images of the test fold, all of them, or those that are boxed or in the data
+            set's official test list.
         diseases: classes in order; empty means every disease with a box.
         cache: folder of the decoded pixels; empty means `pixel_cache` in the prepared folder.
         workers: processes that decode images the first time.
@@ -93,7 +95,7 @@ class DataConfig:
     folds: Literal["all"] | list[int] = "all"
     validation: bool = False
     negatives: float = 0.0
-    predict: Literal["boxed", "all"] = "boxed"
+    predict: ImageChoice = "boxed"
     diseases: tuple[str, ...] = ()
     cache: str = ""
     workers: int = 2

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.images.markers import Removal, without_markers
+from cxrloc.datasets.prepared.choice import ImageChoice, select_radiographs
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
@@ -87,7 +88,8 @@ class LocalizeConfig:
         gate: the gate, for the grad_cam localizers: a run folder with one folder per test fold, or
             one bundle (.safetensors). A bundle of one fold predicts the images of that fold only.
         maskrcnn: the detector, for the mask_rcnn localizers: run folder or bundle, as for the gate.
-        images: only images with boxes, or all that are on disk.
+        images: only images with boxes, all that are on disk, or those that have boxes or are in the
+            official test list.
         folds: test folds to predict, such as `0 1` (default: all).
         cam_rules: box rules written by `cxrloc tune-cam`, for grad_cam and grad_cam_aligned. The
             images of a fold are boxed by the rules of that fold.
@@ -112,7 +114,7 @@ class LocalizeConfig:
     out: Path
     gate: Path | None = None
     maskrcnn: Path | None = None
-    images: Literal["boxed", "all"] = "boxed"
+    images: ImageChoice = "boxed"
     folds: list[int] | None = None
     cam_rules: Path | None = None
     maps: Path | None = None
@@ -217,7 +219,7 @@ def localize(config: LocalizeConfig) -> Predicted:
 
 
 def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldModel]:
-    images = [r for r in prepared.radiographs if r.boxes or config.images == "all"]
+    images = select_radiographs(prepared.radiographs, config.images, prepared)
     if not images:
         raise ValueError(f"{config.prepared}: no image with a box is on disk; try --images all")
     path = config.maskrcnn or config.gate

@@ -72,7 +72,8 @@ class Draws(Dataset[dict[str, Any]]):
     ) -> None:
         self.records, self.data, self.config = records, data, config
         self.batch = min(config.train.batch_size, len(records))
-        self.steps_per_epoch = len(records) // self.batch
+        steps, most = len(records) // self.batch, config.train.epoch_steps
+        self.steps_per_epoch = min(steps, most) if most else steps
         self.order = Uniform(len(records), config.seed)
         self.steps = self.steps_per_epoch * config.train.epochs
         self.first_step = first_step

@@ -68,8 +68,8 @@ def training_loader(data: DetectionSet, config: DetectorConfig, done: int = 0) -
     Raises:
         ValueError: for fewer images than the processes need, or a batch they cannot share.
     """
-    order = Uniform(len(data), config.seed)
-    batches = EpochBatches(len(data), config.train.batch_size, order, member())
+    order, train = Uniform(len(data), config.seed), config.train
+    batches = EpochBatches(len(data), train.batch_size, order, member(), train.epoch_steps)
     return DataLoader(
         DetectionBatches(data, config),
         sampler=RemainingBatches(batches, done),
