@@ -26,7 +26,7 @@ from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.detection.config import Init, resolve_init
-from cxrloc.detection.data import DetectionSet, Squares, with_negatives
+from cxrloc.detection.data import DetectionSet, Squares, training_images
 from cxrloc.detection.mask_rcnn import (
     Detections,
     MaskRCNNLocalizer,
@@ -194,8 +194,8 @@ def _sets(run: _Run, fold: int | None) -> tuple[DetectionSet, DetectionSet | Non
     if not data.validation:
         train_ids |= validation_ids
     pool = [r for r in run.radiographs if r.image_id in train_ids]
-    chosen = with_negatives(pool, run.diseases, data.negatives, run.config.seed)
-    train_set = DetectionSet(chosen, run.squares, run.config.size, run.diseases)
+    chosen = training_images(pool, run.diseases, data.negatives > 0)
+    train_set = DetectionSet(chosen, run.squares, run.config.size, run.diseases, data.negatives)
     if not data.validation:
         return train_set, None
     boxed = tuple(r for r in run.radiographs if r.image_id in validation_ids and r.boxes)
