@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.files.runs.workers import thread_pool
 from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, remove_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.images.transforms import fit_square
@@ -127,7 +127,7 @@ def in_threads(
     if workers <= 1:
         yield from progress(map(function, radiographs), description, len(radiographs))
         return
-    with ThreadPoolExecutor(workers) as pool:
+    with thread_pool(workers) as pool:
         yield from progress(pool.map(function, radiographs), description, len(radiographs))
 
 
