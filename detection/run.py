@@ -73,7 +73,7 @@ def run_maskrcnn(config: MaskRCNNConfig) -> Path:
     """
     started = time.time()
     load_backend(config.backend)
-    with torch_threads(config.train.threads), process_group(config.train.device):
+    with torch_threads(config.train.threads), process_group(config.train.device, config.held):
         member().images_per_step(config.train.batch_size)  # checks itself before anything slow
         run = _prepare(config)
         folds = config.test_folds(run.prepared.k)

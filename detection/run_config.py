@@ -154,6 +154,12 @@ class MaskRCNNConfig:
         """The detector of every fold."""
         return DetectorConfig(self.backend, self.size, diseases, self.seed, self.model, self.train)
 
+    @property
+    def held(self) -> Path | None:
+        """The folder that this run alone may write; trainings of some folds may share theirs."""
+        all_folds = self.folds is not None or self.data.folds == "all"
+        return Path(self.out) if all_folds or self.data.split == "official" else None
+
     def test_folds(self, k: int) -> tuple[int | None, ...]:
         """Test folds to run, among the prepared data's `k`; one None for the official split.
 

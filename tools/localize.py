@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
+from cxrloc.datasets.files.runs.locks import while_holding, writes_file
 from cxrloc.datasets.images.markers import Removal, without_markers
 from cxrloc.datasets.prepared.choice import ImageChoice, select_radiographs
 from cxrloc.datasets.prepared.coco import load_coco
@@ -163,6 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("localize", lambda: _run(load_config(LocalizeConfig, argv, __doc__)))
 
 
+@while_holding(lambda config: writes_file(config.out, config.maps))
 def _run(config: LocalizeConfig) -> int:
     done = localize(config)
     print(

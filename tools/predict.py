@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING, Any
 from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import add_model_options, run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
 
 # what needs torch is imported where it is used: --help and a wrong option answer at once
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("predict", lambda: _run(_parser().parse_args(argv)))
 
 
+@while_holding(lambda arguments: writes_folder(arguments.out))
 def _run(arguments: argparse.Namespace) -> int:
     started = time.time()
     arguments.gate = bundle_at(arguments.gate)
