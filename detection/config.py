@@ -194,6 +194,12 @@ class TrainConfig:
             )
 
 
+def check_size(size: int, name: str = "size") -> None:
+    """Raise ValueError unless squares of this side fit every level of a pyramid."""
+    if not 64 <= size <= 1024 or size % 32:
+        raise ValueError(f"{name} {size}: expected a multiple of 32 from 64 to 1024 pixels")
+
+
 @dataclass(frozen=True)
 class DetectorConfig:
     """Everything a backend needs to build and train one detector.
@@ -219,8 +225,7 @@ class DetectorConfig:
                 f"train.patience {self.train.patience}: the detectron2 backend trains to the end; "
                 "set 0, or use --backend torchvision"
             )
-        if not 64 <= self.size <= 1024 or self.size % 32:
-            raise ValueError(f"size {self.size}: expected a multiple of 32 from 64 to 1024 pixels")
+        check_size(self.size)
 
 
 @dataclass(frozen=True)

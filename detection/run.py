@@ -36,7 +36,7 @@ from cxrloc.detection.mask_rcnn import (
 )
 from cxrloc.detection.run_config import MaskRCNNConfig, MaskRCNNFolder
 from cxrloc.detection.training import check_gate, fingerprint, torch_threads
-from cxrloc.detection.validation import image_of
+from cxrloc.detection.validation import image_of, write_stages
 from cxrloc.localization.evaluation.coco_ap import (
     AveragePrecision,
     ap_markdown,
@@ -155,8 +155,12 @@ def _run_fold(run: _Run, fold: int | None) -> LookedAt:
 def _predict_unless_done(run: _Run, bundle: Path, images: Sequence[Radiograph]) -> None:
     folder = MaskRCNNFolder(bundle.parent)
     mark = fingerprint(file_sha256(bundle), [r.image_id for r in images])
-    if _mark(folder) != mark:
-        _predict_fold(run, folder, load_predictor(bundle)[0], images)
+    if folder.predicted_mark != mark:
+        predictor = load_predictor(bundle)[0]
+        _predict_fold(run, folder, predictor, images)
+        boxed = tuple(r for r in images if r.boxes)
+        data = DetectionSet(boxed, run.squares, run.config.size, run.diseases)
+        write_stages(folder.stages, predictor, data)
         write_json(folder.predicted, {"of": mark, "images": len(images)})
 
 
@@ -288,11 +292,6 @@ def average_precision(
 
 def _joined(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return [entry for path in paths for entry in json.loads(path.read_text())]
-
-
-def _mark(folder: MaskRCNNFolder) -> str:
-    path = folder.predicted
-    return str(json.loads(path.read_text())["of"]) if path.is_file() else ""
 
 
 def _hash_folds(prepared: PreparedData) -> str:

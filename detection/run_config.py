@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -56,6 +57,12 @@ class MaskRCNNFolder:
     def predicted(self) -> Path:
         """Record of the source of a fold's boxes and masks."""
         return self.path / "predicted.json"
+
+    @property
+    def predicted_mark(self) -> str:
+        """Mark of that source; empty before the prediction."""
+        path = self.predicted
+        return str(json.loads(path.read_text())["of"]) if path.is_file() else ""
 
     @property
     def average_precision(self) -> Path:
