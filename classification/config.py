@@ -14,11 +14,13 @@ from cxrloc.classification.choices import (
     FoldChoice,
     FrozenStages,
     Input,
+    MapStride,
     Size,
     Split,
     Standardise,
     Uncertain,
     Weights,
+    check_map_stride,
 )
 from cxrloc.classification.train_config import TrainConfig
 from cxrloc.configs.checks import (
@@ -95,7 +97,11 @@ class ModelConfig:
             efficientnet_b0, efficientnet_b4, efficientnet_b7, efficientnet_lite0, googlenet, vgg16,
             convnext_tiny, simple_cnn, conv3 or conv4; see
             `cxrloc.classification.network.backbones`.
-        size: side of the square input in pixels, a multiple of 32; the last map has side size / 32.
+        size: side of the square input in pixels, a multiple of 32; the last map has side
+            size / map_stride.
+        map_stride: pixels of the input to a cell of the last map, 32, 16 or 8. 16 and 8 keep the
+            stride of the last stage or two and dilate what follows: finer maps from the same
+            weights, at a higher cost. Only for ResNets and EfficientNets.
         head: linear, or two_layer (Deep MedIA).
         weights: none, imagenet (torchvision's, by name; of efficientnet_lite0 those in the extra
             `pretrained`, without a download), or the path of a .safetensors or .pth file, which may
@@ -119,6 +125,7 @@ class ModelConfig:
 
     architecture: Architecture = "resnet18"
     size: Size = 224
+    map_stride: MapStride = 32
     head: Literal["linear", "two_layer"] = "linear"
     weights: Weights = "none"
     input: Input = "grey"
@@ -130,6 +137,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "model.")
+        check_map_stride(self.architecture, self.map_stride)
         pretrained = self.frozen_stages == 0 or self.weights != "none"
         expected = "0 with model.weights none: frozen random layers learn nothing"
         require(pretrained, "model.frozen_stages", self.frozen_stages, expected)
@@ -156,12 +164,8 @@ class ClassifierConfig:
         check_fields(self)
         pretrained = not self.train.two_stage or self.model.weights != "none"
         folds = self.data.uncertain != "three_class" or not self.model.demographics
-        require(
-            folds,
-            "model.demographics",
-            self.model.demographics,
-            "none with data.uncertain three_class",
-        )
+        expected = "none with data.uncertain three_class"
+        require(folds, "model.demographics", self.model.demographics, expected)
         expected = "false with model.weights none: the first stage would freeze random layers"
         require(pretrained, "train.two_stage", self.train.two_stage, expected)
         single_schedule = self.train.hierarchy == "none" or not self.train.two_stage

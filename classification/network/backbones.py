@@ -1,8 +1,9 @@
 """Build networks by name: torchvision's, cut after the map that they pool, and four others.
 
 Every backbone takes (N, 3, H, W), or (N, 1, H, W) after `single_channel`, of at least 32 x 32 px.
-It returns (N, C, H/32, W/32), the map whose mean over the cells goes into the head. Its tensors
-have torchvision's names, so torchvision's weights fit. The map, the A of Grad-CAM, is per family
+It returns (N, C, H/32, W/32), the map whose mean over the cells goes into the head (finer after
+`map_stride.refine_map`). Its tensors have torchvision's names, so torchvision's weights fit. The
+map, the A of Grad-CAM, is per family
 
     resnet        the ReLU of the last block
     densenet      the ReLU after norm5
@@ -35,7 +36,7 @@ from cxrloc.classification.network import efficientnet_lite
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-STRIDE = 32  # input pixels per cell of the map, and so the smallest input
+STRIDE = 32  # input pixels per cell of the map unless it is refined, and the smallest input
 STAGES = 5
 
 
@@ -50,12 +51,15 @@ class Family:
         head_norm: torchvision's name of a LayerNorm between the mean and the linear layer, or
             empty.
         own_name: name of a tensor in the published file -> its name in the backbone.
+        refinable: each of the last two stages halves the map by a convolution, so that `refine_map`
+            can undo it.
     """
 
     backbone: Callable[[str], nn.Module]
     stages: tuple[tuple[str, ...], ...]
     head_norm: str = ""
     own_name: Callable[[str], str] = str
+    refinable: bool = False
 
     def __post_init__(self) -> None:
         if len(self.stages) != STAGES:
@@ -223,7 +227,11 @@ def _numbered(*stages: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
 
 # as in ResNet, stages two to five are at 1/4, 1/8, 1/16, 1/32 of the input; only VGG and the small
 # CNNs have no stem, and stages at 1, 1/2, ... 1/16
-_RESNET = Family(_resnet, (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)))
+_RESNET = Family(
+    _resnet,
+    (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)),
+    refinable=True,
+)
 _DENSENET = Family(
     _densenet,
     (
@@ -234,11 +242,14 @@ _DENSENET = Family(
         ("features.denseblock4", "features.norm5"),
     ),
 )
-_EFFICIENTNET = Family(_features_alone, _numbered((0,), (1, 2), (3,), (4, 5), (6, 7, 8)))
+_EFFICIENTNET = Family(
+    _features_alone, _numbered((0,), (1, 2), (3,), (4, 5), (6, 7, 8)), refinable=True
+)
 _EFFICIENTNET_LITE = Family(
     _efficientnet_lite0,
     (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4", "conv2", "bn2")),
     own_name=efficientnet_lite.own_name,
+    refinable=True,
 )
 _GOOGLENET = Family(
     _googlenet,

@@ -12,11 +12,13 @@ from torch import nn
 
 from cxrloc.classification.network.backbones import (
     ARCHITECTURES,
+    STAGES,
     STRIDE,
     Architecture,
     single_channel,
 )
 from cxrloc.classification.network.demographics import unknown, width
+from cxrloc.classification.network.map_stride import refine_map
 from cxrloc.classification.network.weights import (
     LoadReport,
     imagenet_weights,
@@ -25,6 +27,7 @@ from cxrloc.classification.network.weights import (
 )
 
 HEADS = ("linear", "two_layer")
+MAP_STRIDES = (32, 16, 8)
 HIDDEN = 256  # width of the two-layer head
 
 
@@ -40,7 +43,7 @@ class ChestClassifier(nn.Module):
 
     Attributes:
         backbone: (N, 3, S, S) -> (N, C, S/32, S/32), with torchvision's tensor names; (N, 1, S, S)
-            with one input channel.
+            with one input channel; a finer map with a smaller `map_stride`.
         head: (N, C) -> (N, D); `nn.Linear` or `Linear - ReLU - Linear` (Deep MedIA), after a
             LayerNorm if the architecture has one (ConvNeXt).
         demographics: inputs in addition to the image, see
@@ -57,11 +60,14 @@ class ChestClassifier(nn.Module):
         head: str,
         in_channels: int = 3,
         demographics: Sequence[str] = (),
+        map_stride: int = STRIDE,
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.head_kind = head
+        self.map_stride = map_stride
         self.backbone = ARCHITECTURES[architecture].family.backbone(architecture)
+        refine_map(self.backbone, halving_stages(architecture, map_stride))
         if in_channels == 1:
             single_channel(self.backbone)
         self.head = _head(ARCHITECTURES[architecture], num_diseases, head)
@@ -127,6 +133,7 @@ def build_classifier(
     seed: int = 0,
     in_channels: int = 3,
     demographics: Sequence[str] = (),
+    map_stride: int = STRIDE,
 ) -> tuple[ChestClassifier, LoadReport]:
     """Build a classifier, and report which initial weights it received.
 
@@ -142,9 +149,11 @@ def build_classifier(
             over red, green and blue, which is equivalent to repeating a grey image three times.
         demographics: inputs in addition to the image, see
             `cxrloc.classification.network.demographics`.
+        map_stride: pixels to a cell of the map, 32, 16 or 8 (see `halving_stages`).
 
     Raises:
-        ValueError, FileNotFoundError: for an unknown name, or unavailable weights.
+        ValueError, FileNotFoundError: for an unknown name, a map that the network cannot have, or
+            unavailable weights.
     """
     check_name("architecture", architecture, tuple(ARCHITECTURES))
     check_name("head", head, HEADS)
@@ -152,7 +161,9 @@ def build_classifier(
         raise ValueError(f"num_diseases {num_diseases}, expected at least 1")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ChestClassifier(architecture, num_diseases, head, in_channels, demographics)
+        model = ChestClassifier(
+            architecture, num_diseases, head, in_channels, demographics, map_stride
+        )
     if str(weights) == "none":
         return model, LoadReport()
     if str(weights) == "imagenet":
@@ -160,6 +171,22 @@ def build_classifier(
     else:
         tensors, source = read_weights(Path(weights)), str(weights)
     return model, _load(model, tensors, source)
+
+
+def halving_stages(architecture: str, map_stride: int) -> tuple[tuple[str, ...], ...]:
+    """The last stages that must not halve the map for it to have this stride; none at 32.
+
+    Raises:
+        ValueError: if the network's map cannot have it.
+    """
+    if map_stride not in MAP_STRIDES:
+        expected = ", ".join(map(str, MAP_STRIDES))
+        raise ValueError(f"map_stride {map_stride}, expected one of {expected}")
+    family = ARCHITECTURES[architecture].family
+    stages = family.stages[STAGES - MAP_STRIDES.index(map_stride) :]
+    if stages and not family.refinable:
+        raise ValueError(f"map_stride {map_stride}, expected {STRIDE} with {architecture}")
+    return stages
 
 
 def present_against_absent(model: ChestClassifier) -> ChestClassifier:
