@@ -65,10 +65,10 @@ from cxrloc.detection.planning.fold_models import (
     ModelFiles,
     check_markers_kept,
     plan_fold_models,
+    with_rules,
 )
 from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.cam.heat_maps import HeatMaps, check_map_file, write_heat_maps
-from cxrloc.localization.cam.rules import rules_of_fold
 from cxrloc.localization.localizer import Localizer
 from cxrloc.localization.predictions.predicted import Predicted, readable
 from cxrloc.localization.predictions.relabelled import Counterparts, RelabelledLocalizer
@@ -238,7 +238,10 @@ def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldMod
         fold_models = plan_fold_models(images, prepared, models, config.folds)
     if config.remove_markers is not None:
         check_markers_kept(fold_models)
-    return [_with_rules(model, config, prepared) for model in fold_models]
+    if config.cam_rules is None:
+        return fold_models
+    truth, aligned = prepared.files.ground_truth, config.localizer == ALIGNED
+    return [with_rules(m, config.cam_rules, truth, aligned=aligned) for m in fold_models]
 
 
 def predict_images(
@@ -276,14 +279,6 @@ def _localizer(model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any]
     inputs = LocalizerInputs(model.bundle, coco, seed, device, precision, model.cam_rules)
     fused = replace(inputs, partners=model.partners, sizes=tuple(config.sizes or ()))
     return build_localizer(config.localizer, fused)
-
-
-def _with_rules(model: FoldModel, config: LocalizeConfig, prepared: PreparedData) -> FoldModel:
-    if config.cam_rules is None:
-        return model
-    truth, aligned = prepared.files.ground_truth, config.localizer == ALIGNED
-    rules = rules_of_fold(config.cam_rules, model.fold, truth, aligned=aligned)
-    return replace(model, cam_rules=rules)
 
 
 def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int] | None) -> None:
