@@ -24,6 +24,7 @@ class TrainConfig:
 
     Attributes:
         epochs: maximum number of epochs; `patience` may stop earlier.
+        epoch_steps: end an epoch after this many steps, each epoch with other images; 0 shows all.
         batch_size: images per step over all processes (torchrun): each of N processes takes an
             equal part of them.
         lr: peak learning rate.
@@ -81,6 +82,7 @@ class TrainConfig:
     """
 
     epochs: Count = 20
+    epoch_steps: NonNegativeInt = 0
     batch_size: Count = 16
     lr: PositiveFloat = 5e-4
     loss: Loss = "auto"

@@ -147,6 +147,7 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training images.
+        epoch_steps: end an epoch after this many steps, each epoch with other images; 0 shows all.
         lr: peak learning rate of AdamW (or of SGD with momentum .9).
         backbone_lr_factor: learning rate of the backbone's body as a share of `lr`.
         clip_norm: largest norm of the gradient; 0 does not clip.
@@ -163,6 +164,7 @@ class TrainConfig:
     """
 
     epochs: int = 20
+    epoch_steps: int = 0
     batch_size: int = 4
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 3e-4
@@ -192,6 +194,12 @@ class TrainConfig:
             )
 
 
+def check_size(size: int, name: str = "size") -> None:
+    """Raise ValueError unless squares of this side fit every level of a pyramid."""
+    if not 64 <= size <= 1024 or size % 32:
+        raise ValueError(f"{name} {size}: expected a multiple of 32 from 64 to 1024 pixels")
+
+
 @dataclass(frozen=True)
 class DetectorConfig:
     """Everything a backend needs to build and train one detector.
@@ -217,8 +225,7 @@ class DetectorConfig:
                 f"train.patience {self.train.patience}: the detectron2 backend trains to the end; "
                 "set 0, or use --backend torchvision"
             )
-        if not 64 <= self.size <= 1024 or self.size % 32:
-            raise ValueError(f"size {self.size}: expected a multiple of 32 from 64 to 1024 pixels")
+        check_size(self.size)
 
 
 @dataclass(frozen=True)

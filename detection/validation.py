@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.report.tables import ResultTable, TableRow
+from cxrloc.classification.report.tables import ResultTable, TableRow, to_markdown
+from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.images.transforms import fitted
 from cxrloc.datasets.prepared.coco import to_coco
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.detection.data import DetectionSet, Squares
-from cxrloc.detection.mask_rcnn import Detections, Predictor
+from cxrloc.detection.mask_rcnn import Detections, Explained, Predictor
 from cxrloc.localization.boxes import FloatArray, box_iou_matrix, iou
 from cxrloc.localization.evaluation.coco_ap import coco_ap
 
@@ -104,30 +106,6 @@ def best_ious(
     return values
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """All that a detector considers on one image, in the original frame.
-
-    Attributes:
-        proposals: (P, 4) regions that the first stage hands to the second.
-        boxes: (P, D, 4) box of every disease in each of them.
-        scores: (P, D) of these boxes.
-    """
-
-    proposals: FloatArray
-    boxes: FloatArray
-    scores: FloatArray
-
-
-@runtime_checkable
-class Explained(Protocol):
-    """A predictor that shows what it considers."""
-
-    def candidates(self, images: Sequence[LoadedImage]) -> Iterable[Candidates]:
-        """The candidates of each image, in input order."""
-        ...
-
-
 # stage -> what its best box of the disease is
 STAGES = {
     "proposals": "best region that the first stage proposes",
@@ -138,17 +116,18 @@ STAGES = {
 STAGE_IOUS = (0.3, 0.5)
 
 
-def stage_table(predictor: Predictor, data: DetectionSet) -> ResultTable:
+def write_stages(path: Path, predictor: Predictor, data: DetectionSet) -> None:
+    """Write `stage_table` as a page, if there is a box and the predictor shows its candidates."""
+    if isinstance(predictor, Explained) and len(data):
+        write_text(path, to_markdown(stage_table(predictor, data)))
+
+
+def stage_table(predictor: Explained, data: DetectionSet) -> ResultTable:
     """Share of the boxes that each stage still finds, and its mean IoU, per disease.
 
     What is lost from one stage to the next says what to mend: too few regions, boxes that are off,
     or a score that prefers another place.
-
-    Raises:
-        TypeError: for a predictor that does not show its candidates.
     """
-    if not isinstance(predictor, Explained):
-        raise TypeError(f"{predictor.runtime} does not show its candidates")
     images = list(images_of(data))
     ious: dict[str, list[tuple[float, ...]]] = {disease: [] for disease in data.diseases}
     every = zip(

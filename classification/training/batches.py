@@ -113,9 +113,14 @@ class EpochBatches(Sampler[list[int]]):
     """
 
     def __init__(
-        self, count: int, batch_size: int, order: Order | None = None, member: Member | None = None
+        self,
+        count: int,
+        batch_size: int,
+        order: Order | None = None,
+        member: Member | None = None,
+        most: int = 0,
     ) -> None:
-        """Choose the batches of `member` (default: a single process).
+        """Choose the batches of `member` (default: a single process), at most `most` unless 0.
 
         Raises:
             ValueError: if `batch_size` or the images cannot be divided among the processes.
@@ -123,7 +128,7 @@ class EpochBatches(Sampler[list[int]]):
         self.count = count if order is None else len(order)
         self.member = member or Member()
         self.size = self.member.images_per_step(batch_size)
-        self.batch_size, self.order, self.epoch = batch_size, order, 0
+        self.batch_size, self.order, self.epoch, self.most = batch_size, order, 0, most
         least = self.member.world_size if order is None else batch_size
         if self.member.world_size > 1 and self.count < least:
             raise ValueError(
@@ -138,7 +143,8 @@ class EpochBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         if self.order is None:
             return -(-len(self.member.share(self.count)) // self.size)
-        return max(self.count // self.batch_size, min(self.count, 1))
+        steps = max(self.count // self.batch_size, min(self.count, 1))
+        return min(steps, self.most) if self.most else steps
 
     def __iter__(self) -> Iterator[list[int]]:
         positions = self._positions()
@@ -161,11 +167,12 @@ def make_loader(
     order: Order | None = None,
     workers: int = 0,
     member: Member | None = None,
+    most: int = 0,
 ) -> Loader:
     """Loader of whole batches (no collation of single images); see `EpochBatches`."""
     return DataLoader(
         images,
-        sampler=EpochBatches(len(images), batch_size, order, member),
+        sampler=EpochBatches(len(images), batch_size, order, member, most),
         batch_size=None,
         num_workers=workers,
         persistent_workers=workers > 0,

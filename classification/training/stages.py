@@ -179,7 +179,7 @@ def _fit(
     L.seed_everything(settings.seed, verbose=False)
     size, workers = settings.batch_size, config.data.loader_workers
     order = make_order(images.labels, settings, images.groups)
-    loader = make_loader(images, size, order, workers, member())
+    loader = make_loader(images, size, order, workers, member(), settings.epoch_steps)
     module = GateTraining(
         model,
         preprocessing,

@@ -12,9 +12,8 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
 from cxrloc.datasets.images.transforms import fit_square, fitted, square_scale
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.detection.mask_rcnn import Detections
+from cxrloc.detection.mask_rcnn import Candidates, Detections
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
-from cxrloc.detection.validation import Candidates
 
 
 class TorchvisionPredictor:
@@ -57,7 +56,7 @@ class TorchvisionPredictor:
 
     @torch.inference_mode()
     def candidates(self, images: Sequence[LoadedImage]) -> Iterator[Candidates]:
-        """What is considered on each image, see `cxrloc.detection.validation.Candidates`."""
+        """What is considered on each image, see `Candidates`."""
         for image in images:
             parts = self.model.candidates(self._squares([image]), self._inner([image]))
             proposals, boxes, scores = (part.double().cpu().numpy() for part in parts)
