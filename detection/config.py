@@ -148,6 +148,7 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training images.
+        epoch_steps: end an epoch after this many steps, each epoch with other images; 0 shows all.
         lr: peak learning rate of AdamW (or of SGD with momentum .9).
         backbone_lr_factor: learning rate of the backbone's body as a share of `lr`.
         clip_norm: largest norm of the gradient; 0 does not clip.
@@ -164,6 +165,7 @@ class TrainConfig:
     """
 
     epochs: int = 20
+    epoch_steps: int = 0
     batch_size: int = 4
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 3e-4

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from cxrloc.datasets.prepared.choice import ImageChoice
 from cxrloc.detection.config import DetectorConfig, ModelConfig, TrainConfig
 
 MASK_RCNN = "maskrcnn.safetensors"
@@ -94,7 +95,8 @@ class DataConfig:
         negatives: images without any finding in each training epoch, per boxed image (.25 is one
             for every four); each epoch draws others. An image with a finding but no box is never a
             negative, nor is one where a disease is unknown.
-        predict: boxed images of the test fold, or all of them.
+        predict: boxed images of the test fold, all of them, or those that are boxed or in the data
+            set's official test list.
         diseases: classes in order; empty means every disease with a box.
         cache: folder of the decoded pixels; empty means `pixel_cache` in the prepared folder.
         workers: processes that decode images the first time.
@@ -106,7 +108,7 @@ class DataConfig:
     folds: Literal["all"] | list[int] = "all"
     validation: bool = False
     negatives: float = 0.0
-    predict: Literal["boxed", "all"] = "boxed"
+    predict: ImageChoice = "boxed"
     diseases: tuple[str, ...] = ()
     cache: str = ""
     workers: int = 2
@@ -158,6 +160,12 @@ class MaskRCNNConfig:
     def detector(self, diseases: tuple[str, ...]) -> DetectorConfig:
         """The detector of every fold."""
         return DetectorConfig(self.backend, self.size, diseases, self.seed, self.model, self.train)
+
+    @property
+    def held(self) -> Path | None:
+        """The folder that this run alone may write; trainings of some folds may share theirs."""
+        all_folds = self.folds is not None or self.data.folds == "all"
+        return Path(self.out) if all_folds or self.data.split == "official" else None
 
     def test_folds(self, k: int) -> tuple[int | None, ...]:
         """Test folds to run, among the prepared data's `k`; one None for the official split.

@@ -39,7 +39,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
+from cxrloc.datasets.files.runs.locks import while_holding, writes_file
 from cxrloc.datasets.images.markers import Removal, without_markers
+from cxrloc.datasets.prepared.choice import ImageChoice, select_radiographs
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.sidecar import write_provenance
@@ -63,10 +65,10 @@ from cxrloc.detection.planning.fold_models import (
     ModelFiles,
     check_markers_kept,
     plan_fold_models,
+    with_rules,
 )
 from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.cam.heat_maps import HeatMaps, check_map_file, write_heat_maps
-from cxrloc.localization.cam.rules import rules_of_fold
 from cxrloc.localization.localizer import Localizer
 from cxrloc.localization.predictions.predicted import Predicted, readable
 from cxrloc.localization.predictions.relabelled import Counterparts, RelabelledLocalizer
@@ -89,7 +91,8 @@ class LocalizeConfig:
         gate: the gate, for the grad_cam localizers: a run folder with one folder per test fold, or
             one bundle (.safetensors). A bundle of one fold predicts the images of that fold only.
         maskrcnn: the detector, for the mask_rcnn localizers: run folder or bundle, as for the gate.
-        images: only images with boxes, or all that are on disk.
+        images: only images with boxes, all that are on disk, or those that have boxes or are in the
+            official test list.
         folds: test folds to predict, such as `0 1` (default: all).
         cam_rules: box rules written by `cxrloc tune-cam`, for grad_cam and grad_cam_aligned. The
             images of a fold are boxed by the rules of that fold.
@@ -118,7 +121,7 @@ class LocalizeConfig:
     out: Path
     gate: Path | None = None
     maskrcnn: Path | None = None
-    images: Literal["boxed", "all"] = "boxed"
+    images: ImageChoice = "boxed"
     folds: list[int] | None = None
     cam_rules: Path | None = None
     maps: Path | None = None
@@ -170,6 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("localize", lambda: _run(load_config(LocalizeConfig, argv, __doc__)))
 
 
+@while_holding(lambda config: writes_file(config.out, config.maps))
 def _run(config: LocalizeConfig) -> int:
     done = localize(config)
     counts = f"{len(done.boxes)} boxes on {done.images} images"
@@ -223,7 +227,7 @@ def localize(config: LocalizeConfig) -> Predicted:
 
 
 def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldModel]:
-    images = [r for r in prepared.radiographs if r.boxes or config.images == "all"]
+    images = select_radiographs(prepared.radiographs, config.images, prepared)
     if not images:
         raise ValueError(f"{config.prepared}: no image with a box is on disk; try --images all")
     path = config.maskrcnn or config.gate
@@ -234,7 +238,10 @@ def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldMod
         fold_models = plan_fold_models(images, prepared, models, config.folds)
     if config.remove_markers is not None:
         check_markers_kept(fold_models)
-    return [_with_rules(model, config, prepared) for model in fold_models]
+    if config.cam_rules is None:
+        return fold_models
+    truth, aligned = prepared.files.ground_truth, config.localizer == ALIGNED
+    return [with_rules(m, config.cam_rules, truth, aligned=aligned) for m in fold_models]
 
 
 def predict_images(
@@ -272,14 +279,6 @@ def _localizer(model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any]
     inputs = LocalizerInputs(model.bundle, coco, seed, device, precision, model.cam_rules)
     fused = replace(inputs, partners=model.partners, sizes=tuple(config.sizes or ()))
     return build_localizer(config.localizer, fused)
-
-
-def _with_rules(model: FoldModel, config: LocalizeConfig, prepared: PreparedData) -> FoldModel:
-    if config.cam_rules is None:
-        return model
-    truth, aligned = prepared.files.ground_truth, config.localizer == ALIGNED
-    rules = rules_of_fold(config.cam_rules, model.fold, truth, aligned=aligned)
-    return replace(model, cam_rules=rules)
 
 
 def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int] | None) -> None:

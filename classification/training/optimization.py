@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import (
 )
 from torch.optim.swa_utils import AveragedModel
 
-from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.train_config import TrainConfig
 
 Parameters = Iterable[nn.Parameter]
 _STEP_EPOCHS = 7  # period of the schedule `step`

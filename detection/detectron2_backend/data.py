@@ -72,7 +72,8 @@ class Draws(Dataset[dict[str, Any]]):
         self.records, self.data, self.config = records, data, config
         self.order = data.order(config.seed)
         self.batch = min(config.train.batch_size, len(self.order))
-        self.steps_per_epoch = len(self.order) // self.batch
+        steps, most = len(self.order) // self.batch, config.train.epoch_steps
+        self.steps_per_epoch = min(steps, most) if most else steps
         self.steps = self.steps_per_epoch * config.train.epochs
         self.first_step = first_step
 

@@ -26,7 +26,7 @@ from cxrloc.classification.network.precision import (
 )
 from cxrloc.classification.network.weights import (
     LoadReport,
-    download_imagenet,
+    imagenet_weights,
     load_partial,
     read_weights,
 )
@@ -186,7 +186,7 @@ def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:
     check_architecture(init, architecture)
     names = {name.removeprefix("backbone."): name for name in network.state_dict()}
     by_name = init.kind == "imagenet"
-    source = download_imagenet(architecture) if by_name else read_weights(Path(str(init.path)))
+    source = imagenet_weights(architecture) if by_name else read_weights(Path(str(init.path)))
     tensors = {names.get(name, name): tensor for name, tensor in resnet_names(source).items()}
     return load_partial(network, tensors, str(init.path or f"ImageNet {architecture}"))
 

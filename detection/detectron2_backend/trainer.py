@@ -24,10 +24,10 @@ from tqdm import tqdm
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
 from cxrloc.classification.training.distributed import member
 from cxrloc.classification.training.optimization import warmed_up_cosine
-from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.progress import progress
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
+from cxrloc.detection.detectron2_backend.checkpointer import tensors_only_checkpointer
 from cxrloc.detection.detectron2_backend.data import Draws, coco_records, training_loader
 from cxrloc.detection.detectron2_backend.network import Networks, start_network
 from cxrloc.detection.detectron2_backend.predictor import Detectron2Predictor
@@ -163,23 +163,6 @@ def _clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> None:
         nn.utils.clip_grad_norm_(parameters, limit)
 
     optimizer.register_step_pre_hook(clip)
-
-
-def tensors_only_checkpointer(network: nn.Module, out_dir: Path, **state: Any) -> Any:
-    """detectron2's checkpointer, restricted to tensors and plain values, with atomic tags."""
-    from detectron2.checkpoint import Checkpointer
-
-    checkpointer = Checkpointer(network, str(out_dir), **state)
-
-    def read(path: str) -> dict[str, Any]:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return content
-
-    def tag(name: str) -> None:
-        write_text(out_dir / "last_checkpoint", name)
-
-    checkpointer._load_file, checkpointer.tag_last_checkpoint = read, tag
-    return checkpointer
 
 
 def _hooks(

@@ -12,7 +12,7 @@ from cxrloc.classification.run_folder import RunFolder
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.provenance.sidecar import LookedAt
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.localization.cam.rules import SizedRule
+from cxrloc.localization.cam.rules import SizedRule, rules_of_fold
 
 if TYPE_CHECKING:
     from cxrloc.datasets.prepared.folder import PreparedData
@@ -195,3 +195,8 @@ def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
                 "so its maps never show them; cxrloc check-shortcuts shows it "
                 "images with them too"
             )
+
+
+def with_rules(model: FoldModel, path: Path, truth: Path, *, aligned: bool) -> FoldModel:
+    """The model with the rules of its fold from a file of `cxrloc tune-cam`."""
+    return replace(model, cam_rules=rules_of_fold(path, model.fold, truth, aligned=aligned))

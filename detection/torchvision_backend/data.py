@@ -67,8 +67,8 @@ def training_loader(data: DetectionSet, config: DetectorConfig, done: int = 0) -
     Raises:
         ValueError: for fewer images than the processes need, or a batch they cannot share.
     """
-    order = data.order(config.seed)
-    batches = EpochBatches(len(data), config.train.batch_size, order, member())
+    order, train = data.order(config.seed), config.train
+    batches = EpochBatches(len(data), train.batch_size, order, member(), train.epoch_steps)
     return DataLoader(
         DetectionBatches(data, config),
         sampler=RemainingBatches(batches, done),

@@ -28,6 +28,7 @@ from cxrloc.classification.training.distributed import (
     mean_over_ranks,
     member,
     run_on_rank_zero,
+    sole_run,
 )
 from cxrloc.classification.training.optimization import averaged_copy, warmed_up_cosine
 from cxrloc.classification.training.sync_batch_norm import (
@@ -215,7 +216,8 @@ def train(
         return bundle
     model, report = build_detector(config, init)
     print(report, flush=True)
-    outcome = fit(model, config, train_set, validation_set, mark, out_dir)
+    with sole_run(out_dir):
+        outcome = fit(model, config, train_set, validation_set, mark, out_dir)
     facts = training_facts(config, train_set, mark, report, started)
     metadata = bundle_metadata(config, {**facts, **outcome, **extra})
     run_on_rank_zero(_write, bundle, model, metadata)

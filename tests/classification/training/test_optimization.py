@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.optimization import averaged_copy, make_optimizer
 
 

@@ -118,7 +118,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 
 @needs_detectron2
 def test_a_checkpoint_or_bundle_of_another_run_is_refused(tmp_path: Path) -> None:
-    from cxrloc.detection.detectron2_backend.trainer import RunState, tensors_only_checkpointer
+    from cxrloc.detection.detectron2_backend.checkpointer import tensors_only_checkpointer
+    from cxrloc.detection.detectron2_backend.trainer import RunState
 
     layer, run = torch.nn.Linear(1, 1), RunState("one", Best(0.5, 7, 2))
     tensors_only_checkpointer(layer, tmp_path, run=run).save("model_0000001")
@@ -139,7 +140,7 @@ def test_a_checkpoint_or_bundle_of_another_run_is_refused(tmp_path: Path) -> Non
 
 @needs_detectron2
 def test_a_checkpoint_that_wants_to_run_code_is_not_read(tmp_path: Path) -> None:
-    from cxrloc.detection.detectron2_backend.trainer import tensors_only_checkpointer
+    from cxrloc.detection.detectron2_backend.checkpointer import tensors_only_checkpointer
 
     layer = torch.nn.Linear(1, 1)
     torch.save({"model": layer.state_dict(), "trap": print}, tmp_path / "model_0000001.pth")
