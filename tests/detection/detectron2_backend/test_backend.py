@@ -131,7 +131,7 @@ def test_it_learns_exports_and_predicts_the_same_after_loading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks: list[network.Networks] = []
-    start = trainer.start_network
+    start = network.start_network
 
     def remember(*arguments: object) -> object:
         networks.append(start(*arguments)[0])  # type: ignore[arg-type]
