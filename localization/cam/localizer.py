@@ -45,6 +45,9 @@ class GradCamLocalizer:
             it.
         rules: disease -> rule and mean box size that replace `rule` and the bundle's mean box size
             (see `cam_tuning`); other diseases keep the defaults.
+
+    Raises:
+        ValueError: for aligned maps of a network whose cells look elsewhere than a ResNet's.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class GradCamLocalizer:
         number: int = 1,
         rules: Mapping[str, SizedRule] | None = None,
     ) -> None:
+        if aligned:
+            _check_even(gate)
         self.gate, self.rule, self._name, self.aligned = gate, rule, name, aligned
         self.number = number
         self.rules = dict(rules or {})
@@ -146,6 +151,16 @@ class GradCamLocalizer:
     ) -> npt.NDArray[np.float32]:
         smooth = smooth_map(cells, rule.smooth_cells)
         return map_to_frame(smooth, image.size_hw, aligned=self.aligned)
+
+
+def _check_even(gate: Gate) -> None:
+    """The shift of aligned maps is that of a ResNet; elsewhere it would misplace them."""
+    if not gate.bundle.model.even:
+        raise ValueError(
+            f"grad_cam_aligned: the gate is a {gate.bundle.model.architecture}, expected a ResNet "
+            "or EfficientNet-B0 to B7, whose cells lie half a cell further left and up than plain "
+            "scaling puts them; use grad_cam"
+        )
 
 
 def gate_facts(output: GateOutput, diseases: Sequence[str]) -> GateFacts:
