@@ -107,6 +107,21 @@ class ChestClassifier(nn.Module):
                 logits = logits + self._of_demographics(demographics, logits)
             return ClassifierOutput(logits, features)
 
+    def cell_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, D, h, w) logits of the cells of features (N, C, h, w): their mean are the image's.
+
+        Raises:
+            ValueError: for a head that is not linear, whose logits are no mean over the cells.
+        """
+        if not isinstance(self.head, nn.Linear):
+            raise ValueError(
+                f"the head of {self.architecture} is not one linear layer, so its logits are no "
+                "mean over cells; expected model.head linear, and no convnext_tiny"
+            )
+        with torch.autocast(features.device.type, enabled=False):
+            kernels = self.head.weight[:, :, None, None]
+            return nn.functional.conv2d(features.float(), kernels, self.head.bias)
+
     def _of_demographics(self, known: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
         if known is None:
             known = torch.from_numpy(unknown(self.demographics)).to(like.device).unsqueeze(0)

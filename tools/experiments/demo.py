@@ -27,6 +27,8 @@ from pathlib import Path
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
+from cxrloc.datasets.files.runs.stopping import step_environment
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
 
@@ -91,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("demo", lambda: _run(_parse(argv)))
 
 
+@while_holding(lambda demo: writes_folder(demo.out))
 def _run(demo: DemoRun) -> None:
     began = time.monotonic()
     steps = [*data_steps(demo), *training_steps(demo), *box_steps(demo), compare_step(demo)]
@@ -234,9 +237,14 @@ def run_step(title: str, arguments: list[str]) -> None:
     print(f"\n=== {title}\n$ {shlex.join(['cxrloc', *arguments])}", flush=True)
     began = time.monotonic()
     command = [sys.executable, "-m", "cxrloc.tools.cli", *arguments]
-    done = subprocess.run(command, env={**_KEEP_MEMORY, **os.environ}, check=False)
-    if done.returncode != 0:
-        raise OSError(f"the step above ended with status {done.returncode}; see its message")
+    with subprocess.Popen(command, env={**_KEEP_MEMORY, **step_environment()}) as step:
+        try:
+            status = step.wait()
+        except KeyboardInterrupt:
+            step.terminate()  # it tidies up, or is ended with this process
+            raise
+    if status != 0:
+        raise OSError(f"the step above ended with status {status}; see its message")
     print(f"--- {time.monotonic() - began:.0f} s", flush=True)
 
 
