@@ -26,7 +26,7 @@ from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.detection.config import Init, resolve_init
-from cxrloc.detection.data import DetectionSet, Squares, with_negatives
+from cxrloc.detection.data import DetectionSet, Squares, training_images
 from cxrloc.detection.mask_rcnn import (
     Detections,
     MaskRCNNLocalizer,
@@ -36,7 +36,7 @@ from cxrloc.detection.mask_rcnn import (
 )
 from cxrloc.detection.run_config import MaskRCNNConfig, MaskRCNNFolder
 from cxrloc.detection.training import check_gate, fingerprint, torch_threads
-from cxrloc.detection.validation import image_of
+from cxrloc.detection.validation import image_of, write_stages
 from cxrloc.localization.evaluation.coco_ap import (
     AveragePrecision,
     ap_markdown,
@@ -73,7 +73,7 @@ def run_maskrcnn(config: MaskRCNNConfig) -> Path:
     """
     started = time.time()
     load_backend(config.backend)
-    with torch_threads(config.train.threads), process_group(config.train.device):
+    with torch_threads(config.train.threads), process_group(config.train.device, config.held):
         member().images_per_step(config.train.batch_size)  # checks itself before anything slow
         run = _prepare(config)
         folds = config.test_folds(run.prepared.k)
@@ -155,8 +155,12 @@ def _run_fold(run: _Run, fold: int | None) -> LookedAt:
 def _predict_unless_done(run: _Run, bundle: Path, images: Sequence[Radiograph]) -> None:
     folder = MaskRCNNFolder(bundle.parent)
     mark = fingerprint(file_sha256(bundle), [r.image_id for r in images])
-    if _mark(folder) != mark:
-        _predict_fold(run, folder, load_predictor(bundle)[0], images)
+    if folder.predicted_mark != mark:
+        predictor = load_predictor(bundle)[0]
+        _predict_fold(run, folder, predictor, images)
+        boxed = tuple(r for r in images if r.boxes)
+        data = DetectionSet(boxed, run.squares, run.config.size, run.diseases)
+        write_stages(folder.stages, predictor, data)
         write_json(folder.predicted, {"of": mark, "images": len(images)})
 
 
@@ -194,8 +198,8 @@ def _sets(run: _Run, fold: int | None) -> tuple[DetectionSet, DetectionSet | Non
     if not data.validation:
         train_ids |= validation_ids
     pool = [r for r in run.radiographs if r.image_id in train_ids]
-    chosen = with_negatives(pool, run.diseases, data.negatives, run.config.seed)
-    train_set = DetectionSet(chosen, run.squares, run.config.size, run.diseases)
+    chosen = training_images(pool, run.diseases, data.negatives > 0)
+    train_set = DetectionSet(chosen, run.squares, run.config.size, run.diseases, data.negatives)
     if not data.validation:
         return train_set, None
     boxed = tuple(r for r in run.radiographs if r.image_id in validation_ids and r.boxes)
@@ -288,11 +292,6 @@ def average_precision(
 
 def _joined(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return [entry for path in paths for entry in json.loads(path.read_text())]
-
-
-def _mark(folder: MaskRCNNFolder) -> str:
-    path = folder.predicted
-    return str(json.loads(path.read_text())["of"]) if path.is_file() else ""
 
 
 def _hash_folds(prepared: PreparedData) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import named_files, run_tool, tool_parser
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.localization.report.glossary import explain
 
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("compare_localizers", lambda: _run_fast(_parser().parse_args(argv)))
 
 
+@while_holding(lambda arguments: writes_folder(arguments.out))
 def _run_fast(arguments: argparse.Namespace) -> None:
     """Boxes are objects by the million, none in a cycle: a search for cycles costs a tenth more."""
     was_enabled = gc.isenabled()

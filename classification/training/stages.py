@@ -39,7 +39,7 @@ from cxrloc.classification.training.label_hierarchy import (
     select_diseases,
     top_labels,
 )
-from cxrloc.classification.training.losses import make_loss
+from cxrloc.classification.training.losses.labels import make_loss
 from cxrloc.classification.training.samplers import make_order
 from cxrloc.classification.training.sync_batch_norm import (
     own_batch_statistics,

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.files.runs.workers import thread_pool
 from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, remove_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.images.transforms import fit_square
@@ -157,13 +158,13 @@ def in_threads(
     if workers <= 1:
         yield from progress(map(function, radiographs), description, len(radiographs))
         return
-    with ThreadPoolExecutor(workers) as pool:
+    with thread_pool(workers) as pool:
         results = _a_few_ahead(pool, function, radiographs, _AHEAD * workers)
         yield from progress(results, description, len(radiographs))
 
 
 def _a_few_ahead(
-    pool: ThreadPoolExecutor,
+    pool: Executor,
     function: Callable[[Radiograph], Result],
     radiographs: Sequence[Radiograph],
     ahead: int,

@@ -15,6 +15,7 @@ datasets/shards/format.py a shard. Research use only, never a diagnosis.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from typing import Literal
 
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.files.runs.locks import writes_folder
+from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.shards.engines import Engine, build_shards, local_engine, spark_engine
 from cxrloc.datasets.shards.format import REJECTS
@@ -139,7 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _build(config: BuildShardsConfig) -> None:
     began = time.perf_counter()
-    records = build(config)
+    folder = Storage.at(config.out).local_path("")
+    with contextlib.nullcontext() if folder is None else writes_folder(folder):
+        records = build(config)
     print(f"wrote {config.out} in {time.perf_counter() - began:.1f} s: {_summary(records)}")
 
 

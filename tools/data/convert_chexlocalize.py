@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared, write_prepared
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.localization.analyses.chexlocalize.format import (
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@while_holding(lambda arguments: writes_folder(arguments.out))
 def _run(arguments: argparse.Namespace) -> None:
     prepared = load_prepared(arguments.prepared)
     truth = read_segmentations(arguments.segmentations)

@@ -33,6 +33,7 @@ from cxrloc.classification.report.tables import write_table
 from cxrloc.classification.run_folder import CLASSIFIER
 from cxrloc.configs.command_line import named_files, run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.images.markers import REMOVALS, without_markers
 from cxrloc.datasets.images.read import (
     print_left_out,
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@while_holding(lambda arguments: writes_folder(arguments.out))
 def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     prepared = load_prepared(arguments.prepared)

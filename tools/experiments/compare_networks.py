@@ -24,6 +24,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 from cxrloc.configs.command_line import add_resampling_options, run_tool, tool_parser
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,6 +66,7 @@ def named_runs(arguments: Sequence[str]) -> dict[str, Path]:
     return runs
 
 
+@while_holding(lambda arguments: writes_folder(arguments.out))
 def _run(arguments: argparse.Namespace) -> None:
     # after the command line is read: --help needs no torch
     from cxrloc.classification.metrics.networks import (

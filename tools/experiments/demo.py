@@ -25,6 +25,7 @@ from pathlib import Path
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
 from cxrloc.tools.experiments.steps import run_step
@@ -87,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("demo", lambda: _run(_parse(argv)))
 
 
+@while_holding(lambda demo: writes_folder(demo.out))
 def _run(demo: DemoRun) -> None:
     began = time.monotonic()
     steps = [*data_steps(demo), *training_steps(demo), *box_steps(demo), compare_step(demo)]

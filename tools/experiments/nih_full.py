@@ -27,6 +27,7 @@ from pathlib import Path
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
 from cxrloc.tools.experiments.steps import run_step
@@ -124,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("nih_full", lambda: _run(load_config(NihFullConfig, argv, __doc__)))
 
 
+@while_holding(lambda config: writes_folder(config.out))
 def _run(config: NihFullConfig) -> None:
     began = time.monotonic()
     steps = [prepare_step(config), *training_steps(config), cam_step(config), compare_step(config)]

@@ -36,6 +36,7 @@ from tqdm import tqdm
 from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
+from cxrloc.datasets.files.runs.locks import writes_file
 from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.readers.loose_images import images_below
@@ -94,7 +95,8 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
     facts = {"calibrated_on": half, "runtime": other.runtime, "agreement": asdict(change)}
     hashes = {"classifier": file_sha256(gate)}
     manifest = run_manifest(facts, seed=arguments.seed, hashes=hashes, started=started)
-    save_int8(path, replace(int8, metadata={**int8.metadata, "manifest": manifest}))
+    with writes_file(path):
+        save_int8(path, replace(int8, metadata={**int8.metadata, "manifest": manifest}))
     print(f"INT8 weights are in {path}, for --runtime {INT8}. {RESEARCH_USE}.")
 
 

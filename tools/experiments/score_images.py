@@ -30,6 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 
 from cxrloc.classification.run_folder import bundles_at
 from cxrloc.configs.command_line import add_resampling_options, run_tool, tool_parser
+from cxrloc.datasets.files.runs.locks import while_holding, writes_file
 
 if TYPE_CHECKING:
     from cxrloc.datasets.radiograph import Radiograph
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@while_holding(lambda arguments: writes_file(arguments.out))
 def _run(arguments: argparse.Namespace) -> int:
     # after the command line is read: --help needs no torch
     from cxrloc.classification.metrics.examinations import by_level

@@ -22,6 +22,7 @@ import numpy as np
 
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
+from cxrloc.datasets.files.runs.locks import while_holding, writes_file
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.localization.analyses.ladder.cam_tuning import Tuning, tune
 from cxrloc.localization.cam.heat_maps import read_heat_maps
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@while_holding(lambda arguments: writes_file(arguments.out))
 def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
     maps = read_heat_maps(arguments.maps)
     coco = load_coco(arguments.ground_truth)

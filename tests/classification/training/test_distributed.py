@@ -16,8 +16,9 @@ import torch
 
 from builders import prepared_images
 from cxrloc.classification.bundle.file import read_bundle
-from cxrloc.classification.config import ClassifierConfig, DataConfig, TrainConfig
+from cxrloc.classification.config import ClassifierConfig, DataConfig
 from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import EpochBatches, ImageBatches, augment
 from cxrloc.classification.training.distributed import Member
 from cxrloc.classification.training.gate_training import GateTraining
