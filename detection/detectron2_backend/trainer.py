@@ -103,7 +103,7 @@ def train(
     if run.best_step >= 0:
         tensors = read_bundle(out_dir / _BEST_NAME, "maskrcnn")[0]
         kept = kept_best(run.best_step, run.best_score)
-    facts = training_facts(config, train_set, run.mark, report, started)
+    facts = training_facts(config, train_set, run.mark, report, started, out_dir)
     facts |= {"detectron2": importlib.metadata.version("detectron2"), "steps": steps, **kept}
     write_bundle(bundle, tensors, bundle_metadata(config, {**facts, **extra}))
     for leftover in [

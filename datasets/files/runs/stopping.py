@@ -166,7 +166,8 @@ def _handled(stop: Stop) -> Iterator[None]:
         if not (stop.owns_process and stop.number):  # until the process has ended
             sys.unraisablehook = hook
             for each, handler in before.items():
-                signal.signal(each, handler)
+                # a process whose work is done may end at once, without a traceback
+                signal.signal(each, signal.SIG_DFL if stop.owns_process else handler)
             signal.set_wakeup_fd(fd)
             stop.dismiss()
 
