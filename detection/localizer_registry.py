@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cxrloc.classification.run_folder import CLASSIFIER
 from cxrloc.detection.run_config import MASK_RCNN
@@ -29,6 +29,9 @@ class LocalizerInputs:
         device: `cpu`, `cuda` or `auto`.
         precision: `auto`, `fp32` or `bf16`.
         cam_rules: disease -> rule that replaces the published one, tuned on other folds' boxes.
+        partners: further trained models of the localizer, whose boxes are fused with the bundle's.
+        sizes: sides of the squares that a Mask R-CNN looks at, whose boxes are fused; none means
+            the training's.
     """
 
     bundle: Path | None = None
@@ -37,6 +40,8 @@ class LocalizerInputs:
     device: str = "cpu"
     precision: str = "auto"
     cam_rules: Mapping[str, SizedRule] | None = None
+    partners: tuple[Path, ...] = ()
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,11 @@ def _grad_cam_entry(name: str, *, takes_rules: bool = True) -> LocalizerEntry:
 
 
 def _mask_rcnn(inputs: LocalizerInputs, name: str) -> Localizer:
-    from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
+    from cxrloc.detection.load_diagnoser import load_mask_rcnn
 
-    predictor = load_predictor(_bundle(inputs, name), inputs.device, inputs.precision)[0]
-    return MaskRCNNLocalizer(predictor, "mask" if name == "mask_rcnn_mask_box" else "box")
+    bundles = (_bundle(inputs, name), *inputs.partners)
+    box_from: Literal["box", "mask"] = "mask" if name == "mask_rcnn_mask_box" else "box"
+    return load_mask_rcnn(bundles, inputs.device, inputs.precision, inputs.sizes, box_from)
 
 
 def _control(inputs: LocalizerInputs, name: str) -> Localizer:

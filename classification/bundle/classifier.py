@@ -13,7 +13,7 @@ import torch
 from cxrloc.classification.bundle.file import read_bundle, rebuilding, write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
 from cxrloc.classification.network.backbones import ARCHITECTURES
-from cxrloc.classification.network.classifier import ChestClassifier, check_name
+from cxrloc.classification.network.classifier import MAP_STRIDES, ChestClassifier, check_name
 
 if TYPE_CHECKING:
     from cxrloc.classification.network.int8 import Int8Backbone
@@ -69,6 +69,7 @@ def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
             "architecture": model.architecture,
             "head": model.head_kind,
             "demographics": list(model.demographics),
+            "map_stride": model.map_stride,
             "diseases": list(bundle.diseases),
             "thresholds": dict(bundle.thresholds),
             "study_thresholds": dict(bundle.examination_thresholds),
@@ -95,6 +96,7 @@ def _rebuilt(
     path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]
 ) -> ClassifierBundle:
     check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
+    check_name(f"map stride in {path}", str(meta["map_stride"]), [str(s) for s in MAP_STRIDES])
     preprocessing = restored(meta["preprocessing"], tensors)
     model = ChestClassifier(
         meta["architecture"],
@@ -102,6 +104,7 @@ def _rebuilt(
         meta["head"],
         preprocessing.channels,
         tuple(meta["demographics"]),
+        meta["map_stride"],
     )
     try:
         model.load_state_dict(tensors)

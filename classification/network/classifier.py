@@ -12,19 +12,22 @@ from torch import nn
 
 from cxrloc.classification.network.backbones import (
     ARCHITECTURES,
+    STAGES,
     STRIDE,
     Architecture,
     single_channel,
 )
 from cxrloc.classification.network.demographics import unknown, width
+from cxrloc.classification.network.map_stride import refine_map
 from cxrloc.classification.network.weights import (
     LoadReport,
-    download_imagenet,
+    imagenet_weights,
     load_partial,
     read_weights,
 )
 
 HEADS = ("linear", "two_layer")
+MAP_STRIDES = (32, 16, 8)
 HIDDEN = 256  # width of the two-layer head
 
 
@@ -40,7 +43,7 @@ class ChestClassifier(nn.Module):
 
     Attributes:
         backbone: (N, 3, S, S) -> (N, C, S/32, S/32), with torchvision's tensor names; (N, 1, S, S)
-            with one input channel.
+            with one input channel; a finer map with a smaller `map_stride`.
         head: (N, C) -> (N, D); `nn.Linear` or `Linear - ReLU - Linear` (Deep MedIA), after a
             LayerNorm if the architecture has one (ConvNeXt).
         demographics: inputs in addition to the image, see
@@ -57,11 +60,14 @@ class ChestClassifier(nn.Module):
         head: str,
         in_channels: int = 3,
         demographics: Sequence[str] = (),
+        map_stride: int = STRIDE,
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.head_kind = head
+        self.map_stride = map_stride
         self.backbone = ARCHITECTURES[architecture].family.backbone(architecture)
+        refine_map(self.backbone, halving_stages(architecture, map_stride))
         if in_channels == 1:
             single_channel(self.backbone)
         self.head = _head(ARCHITECTURES[architecture], num_diseases, head)
@@ -96,6 +102,21 @@ class ChestClassifier(nn.Module):
                 logits = logits + self._of_demographics(demographics, logits)
             return ClassifierOutput(logits, features)
 
+    def cell_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, D, h, w) logits of the cells of features (N, C, h, w): their mean are the image's.
+
+        Raises:
+            ValueError: for a head that is not linear, whose logits are no mean over the cells.
+        """
+        if not isinstance(self.head, nn.Linear):
+            raise ValueError(
+                f"the head of {self.architecture} is not one linear layer, so its logits are no "
+                "mean over cells; expected model.head linear, and no convnext_tiny"
+            )
+        with torch.autocast(features.device.type, enabled=False):
+            kernels = self.head.weight[:, :, None, None]
+            return nn.functional.conv2d(features.float(), kernels, self.head.bias)
+
     def _of_demographics(self, known: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
         if known is None:
             known = torch.from_numpy(unknown(self.demographics)).to(like.device).unsqueeze(0)
@@ -112,6 +133,7 @@ def build_classifier(
     seed: int = 0,
     in_channels: int = 3,
     demographics: Sequence[str] = (),
+    map_stride: int = STRIDE,
 ) -> tuple[ChestClassifier, LoadReport]:
     """Build a classifier, and report which initial weights it received.
 
@@ -119,7 +141,7 @@ def build_classifier(
         architecture: a key of `ARCHITECTURES`.
         num_diseases: number of logits.
         head: a member of `HEADS`.
-        weights: "none", "imagenet" (torchvision's, by name) or a path to a `.safetensors` or `.pth`
+        weights: "none", "imagenet" (see `imagenet_weights`) or a path to a `.safetensors` or `.pth`
             file, which may contain only some of the tensors; a bundle of this project works too,
             and its head is used if it fits.
         seed: seed of the random values for tensors that are not loaded.
@@ -127,9 +149,11 @@ def build_classifier(
             over red, green and blue, which is equivalent to repeating a grey image three times.
         demographics: inputs in addition to the image, see
             `cxrloc.classification.network.demographics`.
+        map_stride: pixels to a cell of the map, 32, 16 or 8 (see `halving_stages`).
 
     Raises:
-        ValueError, FileNotFoundError: for an unknown name, or unavailable weights.
+        ValueError, FileNotFoundError: for an unknown name, a map that the network cannot have, or
+            unavailable weights.
     """
     check_name("architecture", architecture, tuple(ARCHITECTURES))
     check_name("head", head, HEADS)
@@ -137,14 +161,32 @@ def build_classifier(
         raise ValueError(f"num_diseases {num_diseases}, expected at least 1")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ChestClassifier(architecture, num_diseases, head, in_channels, demographics)
+        model = ChestClassifier(
+            architecture, num_diseases, head, in_channels, demographics, map_stride
+        )
     if str(weights) == "none":
         return model, LoadReport()
     if str(weights) == "imagenet":
-        tensors, source = download_imagenet(architecture), f"imagenet ({architecture})"
+        tensors, source = imagenet_weights(architecture), f"imagenet ({architecture})"
     else:
         tensors, source = read_weights(Path(weights)), str(weights)
     return model, _load(model, tensors, source)
+
+
+def halving_stages(architecture: str, map_stride: int) -> tuple[tuple[str, ...], ...]:
+    """The last stages that must not halve the map for it to have this stride; none at 32.
+
+    Raises:
+        ValueError: if the network's map cannot have it.
+    """
+    if map_stride not in MAP_STRIDES:
+        expected = ", ".join(map(str, MAP_STRIDES))
+        raise ValueError(f"map_stride {map_stride}, expected one of {expected}")
+    family = ARCHITECTURES[architecture].family
+    stages = family.stages[STAGES - MAP_STRIDES.index(map_stride) :]
+    if stages and not family.refinable:
+        raise ValueError(f"map_stride {map_stride}, expected {STRIDE} with {architecture}")
+    return stages
 
 
 def present_against_absent(model: ChestClassifier) -> ChestClassifier:
@@ -178,8 +220,8 @@ def _head(architecture: Architecture, num_diseases: int, kind: str) -> nn.Module
 
 
 def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str) -> LoadReport:
-    norm = ARCHITECTURES[model.architecture].family.head_norm
-    renamed = {_own_name(n, norm): t for n, t in tensors.items()}
+    family = ARCHITECTURES[model.architecture].family
+    renamed = {_own_name(family.own_name(n), family.head_norm): t for n, t in tensors.items()}
     model_state = model.state_dict()
     kernels = [n for n, tensor in renamed.items() if tensor.ndim == 4 and n in model_state]
     for name in kernels:
@@ -189,7 +231,7 @@ def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str)
 
 
 def _own_name(name: str, head_norm: str) -> str:
-    """Add the prefix "backbone." to torchvision's names; heads of our own bundles keep "head."."""
+    """Add the prefix "backbone." to names of a backbone; heads of our own bundles keep "head."."""
     if head_norm and name.startswith(f"{head_norm}."):
         return f"head.0{name.removeprefix(head_norm)}"
     return name if name.startswith(("head.", "demographic_head.")) else f"backbone.{name}"

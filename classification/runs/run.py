@@ -13,6 +13,7 @@ from cxrloc.classification.config import ClassifierConfig, ModelConfig
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.training.batches import ImageBatches, holds_channels, row_groups
 from cxrloc.classification.training.distributed import run_on_rank_zero
+from cxrloc.classification.training.losses.boxes import BoxRegions
 from cxrloc.classification.training.samplers import row_groups_in_use
 from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.images.pixel_cache import PixelCache
@@ -76,7 +77,19 @@ class Run:
         images, seed = self.images(image_ids), self.config.train.seed
         of_images = [self.radiographs[i] for i in image_ids]
         images.labels = self.config.data.label_rules.training_labels(of_images, self.diseases, seed)
+        if self.config.train.box_loss_weight:
+            images.regions = self._regions(of_images)
         return images
+
+    def _regions(self, radiographs: Sequence[Radiograph]) -> BoxRegions:
+        regions = BoxRegions(radiographs, self.diseases, self.config.model.size)
+        if not len(regions):
+            raise ValueError(
+                f"train.box_loss_weight: got {self.config.train.box_loss_weight:g}, but none of "
+                f"the {len(radiographs)} training images has a box of {', '.join(self.diseases)}; "
+                "expected 0, a data set with boxes, or a split that trains on them"
+            )
+        return regions
 
 
 def open_run(config: ClassifierConfig) -> Run:

@@ -193,6 +193,7 @@ def _train_fold(run: Run, fold: Fold) -> tuple[Trained, LoadReport]:
         seed=run.config.train.seed,
         in_channels=INPUTS[settings.input],
         demographics=settings.demographics,
+        map_stride=settings.map_stride,
     )
     notes = random_notes(_random_layers(run, report))
     print(report, *(f"{note}." for note in notes), sep="\n", flush=True)

@@ -155,7 +155,7 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
 
 
 def mean_over_ranks(mean: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight a rank's mean loss over its `known` labels for the mean over all ranks.
+    """Weight a rank's mean loss over its `known` labels, or weights, for the mean over all ranks.
 
     DDP averages gradients over the ranks, regardless of how many labels they have. Weighting each
     rank's loss by its share of known labels makes that average the gradient of the overall mean.
@@ -168,7 +168,7 @@ def mean_over_ranks(mean: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tens
         return mean, mean.detach()
     sums = torch.stack([mean.detach() * known, known.to(mean)])
     dist.all_reduce(sums)
-    everywhere = sums[1].clamp(min=1)
+    everywhere = sums[1].clamp(min=torch.finfo(sums.dtype).tiny)
     return mean * (known * world_size / everywhere), sums[0] / everywhere
 
 

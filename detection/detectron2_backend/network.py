@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cxrloc.classification.network.precision import Precision, as_float, autocast
 from cxrloc.classification.network.weights import (
     LoadReport,
-    download_imagenet,
+    imagenet_weights,
     load_partial,
     read_weights,
 )
@@ -27,6 +27,8 @@ from cxrloc.detection.config import (
     BOX_POSITIVES,
     BOX_SAMPLES,
     NMS_THRESHOLD,
+    RPN_NEGATIVE_IOU,
+    RPN_POSITIVE_IOU,
     RPN_POST_NMS,
     RPN_PRE_NMS,
     RPN_SAMPLES,
@@ -91,7 +93,7 @@ def _backbone(cfg: Any, model: ModelConfig) -> None:
 def _proposals(cfg: Any, model: ModelConfig, size: int) -> None:
     levels = [*model.fpn_levels, model.fpn_levels[-1] + 1]
     cfg.PROPOSAL_GENERATOR.NAME = "RPN"
-    cfg.ANCHOR_GENERATOR.SIZES = [[max(1, round(side * size))] for side in model.anchor_sizes]
+    cfg.ANCHOR_GENERATOR.SIZES = [list(sides) for sides in model.anchor_sides(size)]
     cfg.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(ANCHOR_RATIOS)]
     cfg.RPN.IN_FEATURES = [f"p{level}" for level in levels]
     cfg.RPN.PRE_NMS_TOPK_TRAIN = RPN_PRE_NMS["training"]
@@ -99,6 +101,7 @@ def _proposals(cfg: Any, model: ModelConfig, size: int) -> None:
     cfg.RPN.POST_NMS_TOPK_TRAIN = RPN_POST_NMS["training"]
     cfg.RPN.POST_NMS_TOPK_TEST = RPN_POST_NMS["testing"]
     cfg.RPN.BATCH_SIZE_PER_IMAGE = RPN_SAMPLES
+    cfg.RPN.IOU_THRESHOLDS = [RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU]
     cfg.RPN.SMOOTH_L1_BETA = cfg.ROI_BOX_HEAD.SMOOTH_L1_BETA = 1 / 9  # torchvision's; here it is 0
 
 
@@ -173,7 +176,7 @@ def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:
     check_architecture(init, architecture)
     names = {name.removeprefix("backbone."): name for name in network.state_dict()}
     by_name = init.kind == "imagenet"
-    source = download_imagenet(architecture) if by_name else read_weights(Path(str(init.path)))
+    source = imagenet_weights(architecture) if by_name else read_weights(Path(str(init.path)))
     tensors = {names.get(name, name): tensor for name, tensor in resnet_names(source).items()}
     return load_partial(network, tensors, str(init.path or f"ImageNet {architecture}"))
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
 from cxrloc.classification.network.weights import (
     LoadReport,
-    download_imagenet,
+    imagenet_weights,
     load_partial,
     read_weights,
 )
@@ -45,7 +45,7 @@ def load_initial(model: nn.Module, init: Init, config: ModelConfig) -> LoadRepor
     if init.kind == "coco":
         return load_partial(model, _coco(), "torchvision's Mask R-CNN trained on COCO")
     if init.kind == "imagenet":
-        tensors = _named(model, download_imagenet(config.architecture))
+        tensors = _named(model, imagenet_weights(config.architecture))
         return load_partial(model, tensors, f"torchvision's ImageNet {config.architecture}")
     assert init.path is not None
     check_architecture(init, config.architecture)

@@ -32,6 +32,8 @@ from cxrloc.detection.config import (
     BOX_SAMPLES,
     DETECTIONS_PER_DISEASE,
     NMS_THRESHOLD,
+    RPN_NEGATIVE_IOU,
+    RPN_POSITIVE_IOU,
     RPN_POST_NMS,
     RPN_PRE_NMS,
     RPN_SAMPLES,
@@ -178,6 +180,23 @@ class MaskRCNN(nn.Module):
         detections, roi_losses = self.roi_heads(features, proposals, sizes, targets)
         return {**rpn_losses, **roi_losses} if self.training else detections
 
+    def candidates(
+        self, image: Tensor, sizes: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """All that eval mode considers on one image (1, 3, S, S), of (height, width) inside it.
+
+        Returns:
+            Proposals (P, 4), in each the box of every class (P, C, 4), and its score (P, C); the
+            background is left out.
+        """
+        features = self.backbone(image.contiguous(memory_format=torch.channels_last))
+        proposals, _ = self.rpn(ImageList(image, sizes), features, None)
+        heads = self.roi_heads
+        regions = heads.box_head(heads.box_roi_pool(features, proposals, sizes))
+        logits, shifts = heads.box_predictor(regions)
+        boxes = box_ops.clip_boxes_to_image(heads.box_coder.decode(shifts, proposals), sizes[0])
+        return proposals[0], boxes[:, 1:], logits.softmax(-1)[:, 1:]
+
 
 def _norm_layer(norm: str) -> Callable[[int], nn.Module]:
     if norm == "group":
@@ -224,13 +243,13 @@ def fold_batch_norm(body: nn.Module) -> None:
 
 
 def _proposals(model: ModelConfig, size: int) -> RegionProposalNetwork:
-    sides = tuple((max(1, round(side * size)),) for side in model.anchor_sizes)
+    sides = tuple(model.anchor_sides(size))
     anchors = AnchorGenerator(sides, (ANCHOR_RATIOS,) * len(sides))
     return RegionProposalNetwork(
         anchors,
-        _RPNHead(model.fpn_channels, len(ANCHOR_RATIOS)),
-        fg_iou_thresh=0.7,
-        bg_iou_thresh=0.3,
+        _RPNHead(model.fpn_channels, anchors.num_anchors_per_location()[0]),
+        fg_iou_thresh=RPN_POSITIVE_IOU,
+        bg_iou_thresh=RPN_NEGATIVE_IOU,
         batch_size_per_image=RPN_SAMPLES,
         positive_fraction=0.5,
         pre_nms_top_n=RPN_PRE_NMS,

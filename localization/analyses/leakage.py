@@ -100,7 +100,8 @@ def _audit(
             unknown[f"{model}: {error}"] = None
         else:
             unknown |= dict.fromkeys(by_model[model].unknown)
-    return LocalizerAudit(name, sum(counts.values()), by_model, tuple(unknown))
+    predicted = scored.intersection(map(key, provenance.images))  # several models may share one
+    return LocalizerAudit(name, len(predicted), by_model, tuple(unknown))
 
 
 def leakage_stamp(localizers: Sequence[LocalizerAudit]) -> str:

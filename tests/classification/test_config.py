@@ -10,9 +10,10 @@ from typing import Any, get_args
 import pytest
 
 from cxrloc.classification.choices import Architecture, Loss, Optimizer, Sampler
-from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig, TrainConfig
+from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig
 from cxrloc.classification.network.backbones import ARCHITECTURES
-from cxrloc.classification.training.losses import LOSSES
+from cxrloc.classification.train_config import TrainConfig
+from cxrloc.classification.training.losses.labels import LOSSES
 from cxrloc.classification.training.optimization import OPTIMIZERS
 from cxrloc.classification.training.samplers import SAMPLERS
 from cxrloc.configs.command_line import load_config

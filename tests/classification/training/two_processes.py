@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
+from cxrloc.classification.config import ClassifierConfig, ModelConfig
 from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.distributed import (
     gather,
@@ -24,7 +25,7 @@ from cxrloc.classification.training.distributed import (
     process_group,
     run_on_rank_zero,
 )
-from cxrloc.classification.training.losses import LabelLoss
+from cxrloc.classification.training.losses.labels import LabelLoss
 from cxrloc.classification.training.stages import train
 from cxrloc.classification.training.sync_batch_norm import share_batch_statistics
 from cxrloc.datasets.radiograph import Radiograph

@@ -108,7 +108,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     expected, metadata = read_bundle(whole)
     tensors, resumed_metadata = read_bundle(resumed)
     assert metadata["kept"] == resumed_metadata["kept"]
-    assert metadata["validation_mean_iou"] == resumed_metadata["validation_mean_iou"]
+    assert metadata["validation_ap"] == resumed_metadata["validation_mean_iou"]
     for name, tensor in expected.items():
         torch.testing.assert_close(tensors[name], tensor, rtol=0, atol=0, msg=name)
     rows = [line.split('"iteration": ')[1] for line in (killed / "loss.jsonl").open()]
@@ -117,7 +117,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 
 @needs_detectron2
 def test_a_checkpoint_or_bundle_of_another_run_is_refused(tmp_path: Path) -> None:
-    from cxrloc.detection.detectron2_backend.trainer import RunState, tensors_only_checkpointer
+    from cxrloc.detection.detectron2_backend.checkpointer import tensors_only_checkpointer
+    from cxrloc.detection.detectron2_backend.trainer import RunState
 
     layer = torch.nn.Linear(1, 1)
     tensors_only_checkpointer(layer, tmp_path, run=RunState("one", 0.5, 7)).save("model_0000001")
@@ -138,7 +139,7 @@ def test_a_checkpoint_or_bundle_of_another_run_is_refused(tmp_path: Path) -> Non
 
 @needs_detectron2
 def test_a_checkpoint_that_wants_to_run_code_is_not_read(tmp_path: Path) -> None:
-    from cxrloc.detection.detectron2_backend.trainer import tensors_only_checkpointer
+    from cxrloc.detection.detectron2_backend.checkpointer import tensors_only_checkpointer
 
     layer = torch.nn.Linear(1, 1)
     torch.save({"model": layer.state_dict(), "trap": print}, tmp_path / "model_0000001.pth")

@@ -91,7 +91,7 @@ def test_imagenet_weights_by_name_fill_the_backbone_alone(
     monkeypatch: pytest.MonkeyPatch, small_config: DetectorConfig
 ) -> None:
     published = resnet18().state_dict()
-    monkeypatch.setattr(initial_weights, "download_imagenet", lambda name: published)
+    monkeypatch.setattr(initial_weights, "imagenet_weights", lambda name: published)
     model = MaskRCNN(small_config.model, 2, 128)
     config = ModelConfig(weights="imagenet")
     report = load_initial(model, resolve_init(config, fold=0), config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torchvision.models import resnet18, resnet50
@@ -49,6 +51,21 @@ def test_every_disease_has_a_candidate_even_from_an_untrained_network(
         assert sorted(each["labels"].tolist()) == [1, 2]
         assert (each["scores"] < 1e-3).all()
         assert each["masks"].shape == (2, 1, 28, 28)
+
+
+def test_the_best_candidate_of_a_disease_is_its_first_box(small_config: DetectorConfig) -> None:
+    unvoted = replace(small_config, model=replace(small_config.model, vote_threshold=1.0))
+    model, images = _network(unvoted).eval(), torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        (detections,) = model(images)
+        proposals, boxes, scores = model.candidates(images, [(128, 128)])
+    assert proposals.shape == (len(scores), 4)
+    assert boxes.shape == (len(scores), 2, 4)
+    for disease in range(2):
+        first = int((detections["labels"] == disease + 1).nonzero()[0])
+        best = int(scores[:, disease].argmax())
+        torch.testing.assert_close(detections["scores"][first], scores[best, disease])
+        torch.testing.assert_close(detections["boxes"][first], boxes[best, disease])
 
 
 def test_a_disease_has_at_most_so_many_boxes_and_the_strongest_come_first(
