@@ -246,7 +246,7 @@ def test_an_order_to_stop_ends_a_training_with_its_status_and_one_line(
     assert not [path for path in out.rglob(".*") if path.is_file()]  # no lock, nothing temporary
 
 
-def _wait_for_a_checkpoint(out: Path, process: subprocess.Popen[str], seconds: int = 120) -> None:
+def _wait_for_a_checkpoint(out: Path, process: subprocess.Popen[str], seconds: int = 600) -> None:
     end = time.monotonic() + seconds
     while not list(out.glob("fold0/**/*.ckpt")):
         assert process.poll() is None, process.communicate()[1]
