@@ -210,14 +210,15 @@ def localize(config: LocalizeConfig) -> Predicted:
         predict_images(model, names, config, coco, done)
         hashes |= {str(bundle): file_sha256(bundle) for bundle in model.bundles}
     write_predictions(config.out, done.boxes, coco, done.extra)
-    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
+    folder = config.out.parent
+    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started, folder=folder)
     facts = {"image_count": done.images, "boxes": len(done.boxes), "unreadable": done.unreadable}
     in_folds = all(model.fold is not None for model in fold_models if model.bundles)
     out_of_fold = not config.is_external and in_folds
     if config.maps is not None:
         _write_maps(config, done, prepared.folds if out_of_fold else None)
     if config.is_external:
-        facts["external"] = external_facts(fold_models, pairs[0], config.prepared)
+        facts["external"] = external_facts(fold_models, pairs[0], config.prepared, folder)
         if config.seen == "leave_out":
             write_rest(config.out, fold_models, coco)
     summary = {"notice": RESEARCH_USE, **facts, "out_of_fold": out_of_fold, **manifest}

@@ -77,6 +77,7 @@ def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
             "head": model.head_kind,
             "demographics": list(model.demographics),
             "map_stride": model.map_stride,
+            **({"lse_r": model.lse_r} if model.lse_r else {}),
             "diseases": list(bundle.diseases),
             "thresholds": dict(bundle.thresholds),
             "study_thresholds": dict(bundle.examination_thresholds),
@@ -112,6 +113,7 @@ def _rebuilt(
         preprocessing.channels,
         tuple(meta["demographics"]),
         meta["map_stride"],
+        meta.get("lse_r", 0.0),
     )
     try:
         model.load_state_dict(tensors)

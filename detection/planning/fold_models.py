@@ -29,9 +29,9 @@ class FoldModel:
     images: tuple[Radiograph, ...] = field(repr=False)
     bundle: Path | None = None
     fold: int | None = None
-    partners: tuple[Path, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
     cam_rules: Mapping[str, SizedRule] | None = field(default=None, repr=False)
+    partners: tuple[Path, ...] = ()
 
     @property
     def bundles(self) -> tuple[Path, ...]:

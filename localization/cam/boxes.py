@@ -1,7 +1,7 @@
 """Extract boxes from heat maps: Deep MedIA's rule, and Wang et al.'s (2017) two-threshold rule.
 
-A heat map is coarse (one cell per 32 pixels of network input). It is scaled to the original image,
-normalised to 0..255 and thresholded; each connected region gives one candidate box.
+A heat map is coarse (one cell per 32 pixels of network input, or 16 or 8). It is scaled to the
+original image, normalised to 0..255 and thresholded; each connected region gives one candidate box.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Corners = tuple[float, float, float, float]
 ScoredBox = tuple[Corners, float]
 SizeRule = Literal["closest", "hottest", "largest"]
 
-_STRIDE = 32  # pixels of network input to a cell
+_STRIDE = 32  # pixels of network input to a cell, usually
 _CONSTANT = 1e-5  # range / largest value below which a float32 map is constant up to rounding
 
 
@@ -214,12 +214,13 @@ def map_to_frame(
     cut off. Bilinear with half-pixel centres (cv2's INTER_LINEAR, torch's align_corners=False).
 
     Args:
-        cells: the map, one cell per 32 x 32 pixels of the network's input.
+        cells: the map, one cell per 32 x 32 pixels of the network's input, or finer.
         size_hw: the original frame.
         aligned: put a cell's heat at the centre of what the cell sees. The strided layers of a
             ResNet are centred on even pixels, so cell i sees the area around pixel 32 i, not
             32 i + 15.5 where scaling puts it. Without this, heat is half a cell too far right and
-            down (71 px of 1024 at 224 px input, 31 at 512, 16 at 1024), as in published use.
+            down (71 px of 1024 at 224 px input, 31 at 512, 16 at 1024), as in published use. Finer
+            cells go less than half a pixel of the input too far.
     """
     height, width = size_hw
     side = max(height, width)

@@ -48,7 +48,8 @@ class GradCamLocalizer:
             (see `cam_tuning`); other diseases keep the defaults.
 
     Raises:
-        ValueError: if the gate was trained with boxes (see `guided`).
+        ValueError: if the gate was trained with boxes (see `guided`), or for aligned maps of a
+            network whose cells look elsewhere than a ResNet's.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class GradCamLocalizer:
         rules: Mapping[str, SizedRule] | None = None,
     ) -> None:
         self._check(gate)
+        if aligned:
+            _check_even(gate)
         self.gate, self.rule, self._name, self.aligned = gate, rule, name, aligned
         self.number = number
         self.rules = dict(rules or {})
@@ -168,6 +171,16 @@ def check_output(images: Sequence[LoadedImage], output: GateOutput) -> None:
     image_ids = tuple(image.image_id for image in images)
     if image_ids != tuple(output.image_ids):
         raise ValueError(f"expected the gate output of {image_ids}, got {output.image_ids}")
+
+
+def _check_even(gate: Gate) -> None:
+    """The shift of aligned maps is that of a ResNet; elsewhere it would misplace them."""
+    if not gate.bundle.model.even:
+        raise ValueError(
+            f"grad_cam_aligned: the gate is a {gate.bundle.model.architecture}, expected a ResNet "
+            "or EfficientNet-B0 to B7, whose cells lie half a cell further left and up than plain "
+            "scaling puts them; use grad_cam"
+        )
 
 
 def gate_facts(output: GateOutput, diseases: Sequence[str]) -> GateFacts:

@@ -22,8 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from cxrloc.configs.command_line import run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.datasets.files.runs.locks import while_holding, writes_file
+from cxrloc.datasets.files.runs.shown_paths import shown_command
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.localization.analyses.ladder.cam_tuning import Tuning, tune
 from cxrloc.localization.cam.heat_maps import read_heat_maps
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of patient folds, if the ground truth has none"
     )
+    add_full_paths(parser)
     return parser
 
 
@@ -78,7 +81,9 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
         maps.probabilities,
     )
     facts = scored(tuning)
-    write_cam_rules(arguments.out, rules, "\n".join((command(argv), *facts, *_SAW)))
+    write_cam_rules(
+        arguments.out, rules, "\n".join((command(argv, arguments.out.parent), *facts, *_SAW))
+    )
     print("\n".join(facts))
     if tuning.folds.source != FOLDS_OF_THE_GROUND_TRUTH:
         print(f"The ground truth has no two folds: {tuning.folds.source}", file=sys.stderr)
@@ -91,9 +96,9 @@ _SAW = (
 )
 
 
-def command(argv: Sequence[str]) -> str:
-    """The command line that wrote the file."""
-    return f"cxrloc tune-cam {shlex.join(argv)}"
+def command(argv: Sequence[str], folder: Path) -> str:
+    """The command line that wrote a file in `folder`."""
+    return f"cxrloc tune-cam {shlex.join(shown_command(argv, folder))}"
 
 
 def scored(tuning: Tuning) -> list[str]:
