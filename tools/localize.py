@@ -83,9 +83,8 @@ class LocalizeConfig:
     """Which images are boxed, by what.
 
     Attributes:
-        localizer: grad_cam, grad_cam_wang, grad_cam_aligned, guided_cam (of a gate trained with
-            boxes), mask_rcnn, mask_rcnn_mask_box, or a control (prior_box, constant_box,
-            center_box, random_map).
+        localizer: grad_cam, grad_cam_wang, grad_cam_aligned, guided_cam, mask_rcnn,
+            mask_rcnn_mask_box, or a control (prior_box, constant_box, center_box, random_map).
         prepared: folder written by `cxrloc prepare`.
         out: COCO results file to write. NAME.manifest.json next to it records which model predicted
             which images.
