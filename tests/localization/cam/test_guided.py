@@ -87,7 +87,7 @@ def test_a_probability_cuts_where_the_map_reaches_it_and_else_at_half_its_peak()
     ramp = np.tile(np.linspace(0, 0.5, 101, dtype=np.float32), (10, 1))
     for probability, left in ((0.3, 61), (0.7, 51)):
         [(box, score)] = boxes_from_map(ramp, CamBoxRule(probability=probability))
-        assert box == (left, 0, 101, 10)
+        assert list(box) == [left, 0, 101, 10]
         assert score == pytest.approx(ramp[0, left:].mean(), abs=1e-6)
     assert boxes_from_map(np.full((4, 4), 0.9), CamBoxRule(probability=0.5)) == []
 
