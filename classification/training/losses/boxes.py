@@ -102,7 +102,8 @@ def _box_share(
 def _overlap(low: float, high: float, size: int) -> npt.NDArray[np.float64]:
     """(size,) share of each interval [i, i + 1] between two numbers."""
     start = np.arange(size)
-    return np.clip(np.minimum(start + 1, high) - np.maximum(start, low), 0.0, 1.0)
+    shared = np.minimum(start + 1, high) - np.maximum(start, low)
+    return np.asarray(np.clip(shared, 0.0, 1.0))
 
 
 def _outlines_share(
