@@ -233,7 +233,7 @@ def _manifest(
         "sizes": arguments.sizes,
         "dicom_out": arguments.dicom_out,
     }
-    manifest = run_manifest(settings, seed=0, hashes=hashes, started=started)
+    manifest = run_manifest(settings, seed=0, hashes=hashes, started=started, folder=arguments.out)
     # it goes into every image's JSON: without the command, which may name 100,000 images
     return {key: value for key, value in manifest.items() if key not in ("command", "wall_seconds")}
 

@@ -100,7 +100,7 @@ def train(
     tensors = networks.kept.state_dict()
     if run.best.step >= 0:
         tensors = read_bundle(out_dir / _BEST_NAME, "maskrcnn")[0]
-    facts = training_facts(config, train_set, run.mark, report, started)
+    facts = training_facts(config, train_set, run.mark, report, started, out_dir)
     facts |= {"detectron2": importlib.metadata.version("detectron2"), "steps": steps}
     facts |= kept(run.best, config.train)
     write_bundle(bundle, tensors, bundle_metadata(config, {**facts, **extra}))

@@ -24,12 +24,15 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import boxes as box_ops
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from cxrloc.classification.network import efficientnet_lite
+from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.precision import Precision, as_float, autocast
 from cxrloc.detection.config import (
     ANCHOR_RATIOS,
     BOX_POSITIVES,
     BOX_SAMPLES,
     DETECTIONS_PER_DISEASE,
+    LITE0,
     NMS_THRESHOLD,
     RPN_NEGATIVE_IOU,
     RPN_POSITIVE_IOU,
@@ -132,11 +135,19 @@ def _norm_layer(norm: str) -> Callable[[int], nn.Module]:
     return nn.BatchNorm2d
 
 
-def _pyramid(model: ModelConfig) -> BackboneWithFPN:
+def _body(model: ModelConfig) -> tuple[nn.Module, tuple[int, ...]]:
+    """The backbone, whose layer1 to layer4 are levels 2 to 5, and their channels."""
+    if model.architecture == LITE0:
+        return ARCHITECTURES[LITE0].family.backbone(LITE0), efficientnet_lite.WIDTHS
     make = {"resnet18": resnet18, "resnet50": resnet50}[model.architecture]
     body = make(weights=None, norm_layer=_norm_layer(model.resolved_norm()))
+    return body, tuple(body.inplanes // 2 ** (5 - level) for level in range(2, 6))
+
+
+def _pyramid(model: ModelConfig) -> BackboneWithFPN:
+    body, channels = _body(model)
     levels = model.fpn_levels
-    widths = [body.inplanes // 2 ** (5 - level) for level in levels]
+    widths = [channels[level - 2] for level in levels]
     names = {f"layer{level - 1}": str(index) for index, level in enumerate(levels)}
     return _Backbone(body, names, widths, model.fpn_channels, LastLevelMaxPool())
 
@@ -153,7 +164,7 @@ def fold_batch_norm(body: nn.Module) -> None:
     """Replace every convolution + BatchNorm pair by one convolution with a bias, in place.
 
     Frozen statistics are an affine map, so the function stays the same and two passes over every
-    feature map are saved. torchvision's ResNets name the pairs conv1/bn1, conv2/bn2 and
+    feature map are saved. Backbones name the pairs conv1/bn1, conv2/bn2, conv3/bn3 and
     downsample.0/downsample.1.
     """
     for module in body.modules():
