@@ -127,7 +127,8 @@ def _plain_prediction(architecture: str, device: torch.device) -> Callable[[Pixe
 
     @torch.inference_mode()
     def predict(pixels: Pixels) -> torch.Tensor:
-        return model(_plain_input(pixels).to(device)).sigmoid().cpu()
+        logits: torch.Tensor = model(_plain_input(pixels).to(device))
+        return logits.sigmoid().cpu()
 
     return predict
 
@@ -135,7 +136,8 @@ def _plain_prediction(architecture: str, device: torch.device) -> Callable[[Pixe
 def _plain(architecture: str) -> torch.nn.Module:
     from torchvision.models import get_model
 
-    return get_model(architecture, weights=None, num_classes=len(NIH_DISEASES))
+    network: torch.nn.Module = get_model(architecture, weights=None, num_classes=len(NIH_DISEASES))
+    return network
 
 
 def _plain_input(pixels: Pixels) -> torch.Tensor:
