@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cxrloc.configs.extras import what_to_install
 from cxrloc.configs.help_page import PageFormatter, split_page
+from cxrloc.datasets.files.runs.shown_paths import own_setting
 from cxrloc.datasets.files.runs.stopping import Stop, end_children, stopping
 from cxrloc.datasets.files.runs.temporaries import temporary_folder
 
@@ -149,7 +150,7 @@ def run_tool(
     owns_process = Path(sys.argv[0]).stem in (tool, "cxrloc", "cli")  # or it is called as a library
     with stopping(f"{program}: {{}}; {interrupted}", owns_process) as stop:
         try:
-            with _temporary_folder(stop):
+            with own_setting(), _temporary_folder(stop):
                 return job() or 0
         except BaseException as error:
             status = stop.status_of(error)

@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import add_model_options, run_tool, tool_parser
-from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
 
@@ -60,6 +60,7 @@ from cxrloc.localization.diagnosis.finished import (
     of_study,
     read_done,
     source_facts,
+    write_outputs,
 )
 from cxrloc.localization.diagnosis.prediction_table import terminal_table
 
@@ -183,19 +184,6 @@ def _write_studies(
         print(line)
 
 
-def write_outputs(
-    image: LoadedImage, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
-) -> None:
-    """Write STEM.boxes.jpg, STEM.heat.jpg and, last, STEM.json."""
-    from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps
-    from cxrloc.localization.diagnosis.to_json import to_json
-
-    draw_boxes(image, diagnosis).save(stem.with_name(f"{stem.name}.boxes.jpg"))
-    draw_heat_maps(image, diagnosis).save(stem.with_name(f"{stem.name}.heat.jpg"))
-    record = to_json(diagnosis) | {"manifest": manifest}
-    write_json(stem.with_name(f"{stem.name}.json"), record)
-
-
 def write_dicom_objects(
     source: SourceImage,
     image: LoadedImage,
@@ -245,7 +233,7 @@ def _manifest(
         "sizes": arguments.sizes,
         "dicom_out": arguments.dicom_out,
     }
-    manifest = run_manifest(settings, seed=0, hashes=hashes, started=started)
+    manifest = run_manifest(settings, seed=0, hashes=hashes, started=started, folder=arguments.out)
     # it goes into every image's JSON: without the command, which may name 100,000 images
     return {key: value for key, value in manifest.items() if key not in ("command", "wall_seconds")}
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cxrloc.classification.bundle.file import read_bundle, rebuilding, write_bundle
+from cxrloc.classification.bundle.file import read_bundle, read_metadata, rebuilding, write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.classifier import MAP_STRIDES, ChestClassifier, check_name
 
 if TYPE_CHECKING:
     from cxrloc.classification.network.int8 import Int8Backbone
+
+BOX_SUPERVISION = "box_supervision"  # key of what boxes taught the network, null for nothing
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class ClassifierBundle:
     metadata: Mapping[str, Any]
     examination_thresholds: Mapping[str, float | None] = field(default_factory=dict)
     int8: Int8Backbone | None = None
+
+    @property
+    def trained_with_boxes(self) -> bool:
+        """Whether boxes taught the network, or the weights it started from, where diseases are."""
+        return bool(self.metadata.get(BOX_SUPERVISION))
 
     def __post_init__(self) -> None:
         chosen = {"thresholds": self.thresholds}
@@ -122,6 +129,22 @@ def _rebuilt(
         metadata=meta,
         examination_thresholds=meta["study_thresholds"],
     )
+
+
+def inherited_supervision(weights: Path) -> dict[str, Any] | None:
+    """What boxes taught the network of a bundle; None for nothing, and for a file of plain weights.
+
+    A Mask R-CNN always learns from boxes.
+    """
+    if weights.suffix != ".safetensors" or not weights.is_file():
+        return None
+    try:
+        metadata = read_metadata(weights)
+    except ValueError:  # plain weights
+        return None
+    if metadata["kind"] == "classifier" and not metadata.get(BOX_SUPERVISION):
+        return None
+    return {"initial_weights": str(weights)}
 
 
 def fingerprint(tensors: Mapping[str, torch.Tensor], more: str = "") -> str:

@@ -80,6 +80,11 @@ class ChestClassifier(nn.Module):
             self.demographic_head = nn.Linear(width(self.demographics), num_diseases, bias=False)
             nn.init.zeros_(self.demographic_head.weight)
 
+    @property
+    def even(self) -> bool:
+        """Whether cell i of the map sees the area around pixel `map_stride` i (see `Family`)."""
+        return ARCHITECTURES[self.architecture].family.even
+
     def forward(
         self, x: torch.Tensor, demographics: torch.Tensor | None = None
     ) -> ClassifierOutput:

@@ -78,10 +78,15 @@ class Run:
         of_images = [self.radiographs[i] for i in image_ids]
         images.labels = self.config.data.label_rules.training_labels(of_images, self.diseases, seed)
         if self.config.train.box_loss_weight:
-            images.regions = self._regions(of_images)
+            images.regions = self.regions(of_images)
         return images
 
-    def _regions(self, radiographs: Sequence[Radiograph]) -> BoxRegions:
+    def regions(self, radiographs: Sequence[Radiograph]) -> BoxRegions:
+        """Boxes that the box loss may see: those of training images.
+
+        Raises:
+            ValueError: if there is none.
+        """
         regions = BoxRegions(radiographs, self.diseases, self.config.model.size)
         if not len(regions):
             raise ValueError(

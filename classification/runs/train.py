@@ -155,7 +155,9 @@ def _write_fold(
     points, of_examinations = choose_points(scored)
     rows = _rows(test, chosen.test, thresholds_of(points), run.diseases, fold.number)
     seed, trained = run.config.train.seed, chosen.trained
-    manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
+    manifest = run_manifest(
+        run.config, seed=seed, hashes=input_hashes(run), started=started, folder=fold.folder
+    )
     manifest |= {**run.label_facts, "patients": list(patients_note(run.prepared.radiographs))}
     stages = report_stages(run, fold, chosen, predicted_stages, manifest)
     details = {

@@ -59,6 +59,7 @@ class Provenance:
         external: None if the models predicted their own data set; otherwise `trained_on` (prepared
             folders), `predicted`, `labels` (disease of the models -> name in the ground truth, or
             null) and `no_counterpart` (`model` and `ground_truth`: names of either alone).
+        localizer: name under which `cxrloc localize` built it; empty for other files.
         problem: why the sidecar cannot tell which images were predicted; empty if it can.
     """
 
@@ -68,6 +69,7 @@ class Provenance:
     masks: Path | None = None
     problem: str = ""
     external: Mapping[str, Any] | None = field(repr=False, default=None)
+    localizer: str = ""
 
     @property
     def images(self) -> frozenset[str]:
@@ -170,7 +172,13 @@ def read_sidecar(path: Path) -> Provenance:
         models,
         None if masks is None else path.parent / masks,
         external=record.get("external"),
+        localizer=_localizer(record),
     )
+
+
+def _localizer(record: Mapping[str, Any]) -> str:
+    config = record.get("config")
+    return str(config.get("localizer", "")) if isinstance(config, dict) else ""
 
 
 def _problem(record: Mapping[str, Any], path: Path) -> str:
