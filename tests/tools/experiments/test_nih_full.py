@@ -57,14 +57,12 @@ def test_a_dry_run_does_every_step_on_all_images_and_a_second_does_only_what_is_
     assert "Dry run: the figures mean nothing" in capsys.readouterr().out
     assert not (out / "gate").exists()  # nothing that the real run would take for its own
     dry = out / "dry_run"
-    boxed = {i for i in _ground_truth(out / "prepared" / "ground_truth.json") if i}
     tested = _ground_truth(out / "prepared" / "ground_truth_test.json")
     for results in ("grad_cam.json", "maskrcnn/mask_rcnn.json"):
         provenance = read_provenance(dry / results)
         assert provenance is not None
         looked_at = [image for images in provenance.images_by_model.values() for image in images]
         assert sorted(looked_at) == sorted(tested), results
-        assert boxed >= set(looked_at)
     summary = json.loads((dry / "comparison" / "summary.json").read_text())
     assert summary["images"] == len({i for i in tested if tested[i]})
     assert (dry / "comparison" / "afp_iobb.md").is_file()
@@ -72,7 +70,8 @@ def test_a_dry_run_does_every_step_on_all_images_and_a_second_does_only_what_is_
     assert [path.name.split("_")[1] for path in caches] == ["64"]  # gate and detector share one
     done.clear()
     assert main([*command, "--dry-run"]) == 0
-    assert done == ["train-gate", "train-maskrcnn", "predict"]  # these know what is left to do
+    # trainings know themselves what is left; train-maskrcnn pools its boxes again
+    assert done == ["train-gate", "train-maskrcnn", "compare", "predict"]
 
 
 def _ground_truth(path: Path) -> dict[str, int]:
