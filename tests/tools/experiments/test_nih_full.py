@@ -64,7 +64,7 @@ def test_a_dry_run_does_every_step_on_all_images_and_a_second_does_only_what_is_
         looked_at = [image for images in provenance.images_by_model.values() for image in images]
         assert sorted(looked_at) == sorted(tested), results
     summary = json.loads((dry / "comparison" / "summary.json").read_text())
-    assert summary["images"] == len({i for i in tested if tested[i]})
+    assert summary["ground_truth"]["images"] == len({i for i in tested if tested[i]})
     assert (dry / "comparison" / "afp_iobb.md").is_file()
     caches = list((dry / "pixel_cache").glob("*.npy"))
     assert [path.name.split("_")[1] for path in caches] == ["64"]  # gate and detector share one
