@@ -107,7 +107,7 @@ def _optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 def _learn(optimizer: torch.optim.Optimizer, logits: torch.Tensor) -> float:
     loss = F.binary_cross_entropy_with_logits(logits.float(), torch.zeros_like(logits).float())
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.item()  # waits for the device
 
