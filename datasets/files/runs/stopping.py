@@ -86,6 +86,11 @@ class Stop:
         again.daemon = True
         again.start()
 
+    def died(self, thread: threading.ExceptHookArgs) -> None:
+        """Hook for exceptions in threads, which are of no interest while all of it ends."""
+        if self.number is None:
+            threading.__excepthook__(thread)
+
     def watch(self) -> None:
         """In a thread of its own: end the process when its time is over."""
         number = self._wait()
@@ -154,17 +159,17 @@ def _handled(stop: Stop) -> Iterator[None]:
     """Signals that the shell or a caller handles in another way (nohup) are left to it."""
     usual = (signal.SIG_DFL, signal.default_int_handler)
     before = {each: signal.getsignal(each) for each in SIGNALS if signal.getsignal(each) in usual}
-    hook = sys.unraisablehook
+    hooks = sys.unraisablehook, threading.excepthook
     fd = signal.set_wakeup_fd(stop.wakeup, warn_on_full_buffer=False)
     threading.Thread(target=stop.watch, name="stop", daemon=True).start()
     for each in before:
         signal.signal(each, stop.handle)
-    sys.unraisablehook = stop.unraisable
+    sys.unraisablehook, threading.excepthook = stop.unraisable, stop.died
     try:
         yield
     finally:
         if not (stop.owns_process and stop.number):  # until the process has ended
-            sys.unraisablehook = hook
+            sys.unraisablehook, threading.excepthook = hooks
             for each, handler in before.items():
                 # a process whose work is done may end at once, without a traceback
                 signal.signal(each, signal.SIG_DFL if stop.owns_process else handler)
