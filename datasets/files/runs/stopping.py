@@ -8,6 +8,7 @@ exception) is ended by a thread that waits for signals: children first, then the
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import shutil
@@ -74,6 +75,8 @@ class Stop:
         """Handler of the signals: later ones change nothing, since it ends anyway."""
         if self.number is None:
             self.number = number
+            if self.owns_process:
+                logging.disable()  # libraries log the exception, with its traceback
             raise Stopped
 
     def unraisable(self, lost: Any) -> None:
