@@ -55,6 +55,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("train-maskrcnn", "train_maskrcnn", "train the detector, Mask R-CNN", "Train"),
     Verb("train-on-spark", "experiments.train_on_spark", "train the gate on Spark", "Train"),
     Verb("localize", "localize", "box the images of a data set, out of fold", "Measure"),
+    Verb("fuse", "experiments.fuse_localizers", "make one localizer of several", "Measure"),
     Verb("compare", "compare_localizers", "learn which localizer is better", "Measure"),
     Verb(
         "compare-networks",

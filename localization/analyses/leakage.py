@@ -44,7 +44,8 @@ class LocalizerAudit:
     @property
     def shared_images(self) -> tuple[str, ...]:
         """Scored images in the training of the model that predicted them."""
-        return tuple(image for audit in self.by_model.values() for image in audit.shared_images)
+        images = (image for audit in self.by_model.values() for image in audit.shared_images)
+        return tuple(dict.fromkeys(images))
 
     @property
     def shared_patients(self) -> tuple[str, ...]:
@@ -55,7 +56,8 @@ class LocalizerAudit:
     @property
     def boxed_in_training(self) -> tuple[str, ...]:
         """Those of `shared_images` with a ground-truth box."""
-        return tuple(image for audit in self.by_model.values() for image in audit.boxed_in_training)
+        images = (image for audit in self.by_model.values() for image in audit.boxed_in_training)
+        return tuple(dict.fromkeys(images))
 
 
 def audit_comparison(
@@ -85,22 +87,23 @@ def _audit(
         return LocalizerAudit(name, 0, {}, (provenance.problem if provenance else NO_SIDECAR,))
     key = common_key(images.patient_of, provenance.images)
     scored = {key(image) for image in images.patient_of}
-    counts = {
-        model: len(scored.intersection(map(key, looked_at)))
+    seen = {
+        model: scored.intersection(map(key, looked_at))
         for model, looked_at in provenance.images_by_model.items()
     }
-    if not any(counts.values()):
+    images_seen = len(set().union(*seen.values()))  # a fused localizer has several models an image
+    if not images_seen:
         return LocalizerAudit(name, 0, {}, ("its sidecar lists none of the scored images",))
     by_model: dict[str, LeakageAudit] = {}
     unknown: dict[str, None] = {}
-    for model in [m for m in counts if counts[m] and provenance.models]:
+    for model in [m for m in seen if seen[m] and provenance.models]:
         try:
             by_model[model] = audit_model(provenance, model, images, boxed_images)
         except (OSError, ValueError) as error:
             unknown[f"{model}: {error}"] = None
         else:
             unknown |= dict.fromkeys(by_model[model].unknown)
-    return LocalizerAudit(name, sum(counts.values()), by_model, tuple(unknown))
+    return LocalizerAudit(name, images_seen, by_model, tuple(unknown))
 
 
 def leakage_stamp(localizers: Sequence[LocalizerAudit]) -> str:
