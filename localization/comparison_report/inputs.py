@@ -98,7 +98,8 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     """All that the files hold, and what stands beside them.
 
     Args:
-        settings: of `ComparisonInputs`: resamples, seed, noninferiority_margin, published.
+        settings: of `ComparisonInputs`: resamples, seed, noninferiority_margin, published,
+            score_by_gate.
 
     Raises:
         FileNotFoundError, ValueError: naming the file and what was expected of it.
