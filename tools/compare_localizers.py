@@ -26,6 +26,8 @@ from typing import Any
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import named_files, run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.localization.report.glossary import explain
 
 
@@ -34,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("compare_localizers", lambda: _run_fast(_parser().parse_args(argv)))
 
 
+@while_holding(lambda arguments: writes_folder(arguments.out))
 def _run_fast(arguments: argparse.Namespace) -> None:
     """Boxes are objects by the million, none in a cycle: a search for cycles costs a tenth more."""
     was_enabled = gc.isenabled()
@@ -58,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_file_options(parser.add_argument_group("what is compared"))
     _add_reader_options(parser.add_argument_group("who else has read the images"))
     _add_statistics_options(parser.add_argument_group("statistics"))
+    add_full_paths(parser)
     return parser
 
 
@@ -225,7 +229,11 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     report = build_report(inputs)
     manifest = run_manifest(
-        vars(arguments), seed=arguments.seed, hashes=files.hashes, started=started
+        vars(arguments),
+        seed=arguments.seed,
+        hashes=files.hashes,
+        started=started,
+        folder=arguments.out,
     )
     write_results(report, manifest, arguments.out, published=inputs.published)
     print(terminal_text(report, arguments.out))

@@ -44,7 +44,8 @@ from typing import TYPE_CHECKING, Any
 
 from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import add_model_options, run_tool, tool_parser
-from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
 
 # what needs torch is imported where it is used: --help and a wrong option answer at once
@@ -53,12 +54,13 @@ from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.layouts import study_of
 from cxrloc.datasets.readers.loose_images import image_name, images_below, unique_names
-from cxrloc.detection.run_config import MASK_RCNN
+from cxrloc.detection.planning.external_models import check_unseen, detectors_at
 from cxrloc.localization.diagnosis.finished import (
     Probabilities,
     of_study,
     read_done,
     source_facts,
+    write_outputs,
 )
 from cxrloc.localization.diagnosis.prediction_table import terminal_table
 
@@ -75,11 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("predict", lambda: _run(_parser().parse_args(argv)))
 
 
+@while_holding(lambda arguments: writes_folder(arguments.out))
 def _run(arguments: argparse.Namespace) -> int:
     started = time.time()
     arguments.gate = bundle_at(arguments.gate)
-    if arguments.maskrcnn is not None:
-        arguments.maskrcnn = bundle_at(arguments.maskrcnn, MASK_RCNN)
+    arguments.maskrcnn = detectors_at(arguments.maskrcnn, arguments.ensemble, arguments.sizes)
     diagnoser = _diagnoser(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its images are done
@@ -91,6 +93,7 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
     paths, failures = images_below(listed_images(arguments.inputs), arguments.out)
     if not paths:
         raise ValueError("; ".join(failures))
+    check_unseen(arguments.maskrcnn if arguments.ensemble else (), paths)
     thresholds = diagnoser.examination_thresholds if any(map(study_of, paths)) else {}
     manifest = _manifest(arguments, diagnoser, started)
     names = unique_names(paths)
@@ -136,6 +139,7 @@ def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
         arguments.precision,
         arguments.runtime,
         arguments.labels,
+        arguments.sizes,
     )
 
 
@@ -178,19 +182,6 @@ def _write_studies(
 
     for line in write_studies(out / STUDIES, images, thresholds):
         print(line)
-
-
-def write_outputs(
-    image: LoadedImage, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
-) -> None:
-    """Write STEM.boxes.jpg, STEM.heat.jpg and, last, STEM.json."""
-    from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps
-    from cxrloc.localization.diagnosis.to_json import to_json
-
-    draw_boxes(image, diagnosis).save(stem.with_name(f"{stem.name}.boxes.jpg"))
-    draw_heat_maps(image, diagnosis).save(stem.with_name(f"{stem.name}.heat.jpg"))
-    record = to_json(diagnosis) | {"manifest": manifest}
-    write_json(stem.with_name(f"{stem.name}.json"), record)
 
 
 def write_dicom_objects(
@@ -239,9 +230,10 @@ def _manifest(
         "precision": arguments.precision,
         "runtime": diagnoser.runtime,
         "labels": diagnoser.labels,
+        "sizes": arguments.sizes,
         "dicom_out": arguments.dicom_out,
     }
-    manifest = run_manifest(settings, seed=0, hashes=hashes, started=started)
+    manifest = run_manifest(settings, seed=0, hashes=hashes, started=started, folder=arguments.out)
     # it goes into every image's JSON: without the command, which may name 100,000 images
     return {key: value for key, value in manifest.items() if key not in ("command", "wall_seconds")}
 
@@ -265,6 +257,11 @@ def _parser() -> argparse.ArgumentParser:
     looked_at = "images, folders of images, or prepared folders"
     parser.add_argument("inputs", nargs="+", type=_input, metavar="INPUT", help=looked_at)
     add_model_options(parser)
+    fused = parser.add_argument_group("fused boxes of the detector")
+    together = "of all models in its run folder, on images of patients that none was trained on"
+    fused.add_argument("--ensemble", action="store_true", help=together)
+    sides = "of squares with these sides, such as 384 512 (default: the training's)"
+    fused.add_argument("--sizes", type=_count, nargs="+", default=[], metavar="N", help=sides)
     results = parser.add_argument_group("results")
     results.add_argument("--out", type=Path, required=True, help="folder for the results")
     renamed = "label map (YAML): disease of the gate -> name in the results, or null"

@@ -61,6 +61,7 @@ class Provenance:
             null) and `no_counterpart` (`model` and `ground_truth`: names of either alone).
         saw: what was shown to the localizer beside its models' training images, as a clause; empty
             if nothing.
+        localizer: name under which `cxrloc localize` built it; empty for other files.
         problem: why the sidecar cannot tell which images were predicted; empty if it can.
     """
 
@@ -71,6 +72,7 @@ class Provenance:
     saw: str = ""
     problem: str = ""
     external: Mapping[str, Any] | None = field(repr=False, default=None)
+    localizer: str = ""
 
     @property
     def images(self) -> frozenset[str]:
@@ -174,7 +176,13 @@ def read_sidecar(path: Path) -> Provenance:
         None if masks is None else path.parent / masks,
         saw,
         external=record.get("external"),
+        localizer=_localizer(record),
     )
+
+
+def _localizer(record: Mapping[str, Any]) -> str:
+    config = record.get("config")
+    return str(config.get("localizer", "")) if isinstance(config, dict) else ""
 
 
 def _problem(record: Mapping[str, Any], path: Path) -> str:

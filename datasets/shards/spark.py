@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +32,9 @@ def spark_session(master: str, name: str) -> Iterator[Any]:
     if master.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise any python3 on the PATH
         builder = builder.config("spark.driver.host", "localhost")
+        folder = tempfile.gettempdir()  # the run's own, which goes with it
+        builder = builder.config("spark.local.dir", folder)
+        builder = builder.config("spark.driver.extraJavaOptions", f"-Djava.io.tmpdir={folder}")
     try:
         session = active or builder.getOrCreate()
     except PySparkRuntimeError as error:

@@ -87,23 +87,23 @@ def _audit(
         return LocalizerAudit(name, 0, {}, (provenance.problem if provenance else NO_SIDECAR,))
     key = common_key(images.patient_of, provenance.images)
     scored = {key(image) for image in images.patient_of}
-    seen = {
-        model: scored.intersection(map(key, looked_at))
+    counts = {
+        model: len(scored.intersection(map(key, looked_at)))
         for model, looked_at in provenance.images_by_model.items()
     }
-    images_seen = len(set().union(*seen.values()))  # a fused localizer has several models an image
-    if not images_seen:
+    if not any(counts.values()):
         return LocalizerAudit(name, 0, {}, ("its sidecar lists none of the scored images",))
     by_model: dict[str, LeakageAudit] = {}
     unknown: dict[str, None] = {}
-    for model in [m for m in seen if seen[m] and provenance.models]:
+    for model in [m for m in counts if counts[m] and provenance.models]:
         try:
             by_model[model] = audit_model(provenance, model, images, boxed_images)
         except (OSError, ValueError) as error:
             unknown[f"{model}: {error}"] = None
         else:
             unknown |= dict.fromkeys(by_model[model].unknown)
-    return LocalizerAudit(name, images_seen, by_model, tuple(unknown))
+    predicted = scored.intersection(map(key, provenance.images))  # several models may share one
+    return LocalizerAudit(name, len(predicted), by_model, tuple(unknown))
 
 
 def leakage_stamp(localizers: Sequence[LocalizerAudit]) -> str:

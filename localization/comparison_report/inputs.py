@@ -50,6 +50,7 @@ from cxrloc.localization.predictions.results_file import (
 from cxrloc.localization.predictions.second_reader import SecondReading, read_second_reader
 
 Result = TypeVar("Result")
+GUIDED = "guided_cam"  # its name in the registry, as sidecars carry it
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,9 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     scored = without_counterpart(coco, provenances)
     truth = ground_truth_from_coco(scored)
     rules = () if protocol is None else (protocol.note,)
+    supervised = supervision_notes(provenances)
     shown = (f"{n} also saw {p.saw}" for n, p in provenances.items() if p is not None and p.saw)
-    notes_of_models = (*external_notes(coco, provenances), *shown)
+    notes_of_models = (*external_notes(coco, provenances), *supervised, *shown)
     truth = replace(truth, notes=(*rules, *truth.notes, *notes_of_models))
     gate = segmentations = None
     if files.gate is not None:
@@ -145,6 +147,25 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
         protocol=protocol,
         **settings,
     )
+
+
+def supervision_notes(provenances: Mapping[str, Provenance | None]) -> tuple[str, ...]:
+    """One note on the localizers whose maps learnt from boxes.
+
+    Raises:
+        ValueError: if one of them goes under Grad-CAM's name, which learns from labels alone.
+    """
+    guided = [n for n, p in provenances.items() if p is not None and p.localizer == GUIDED]
+    wrong = [name for name in guided if name.replace("-", "_").lower().startswith("grad_cam")]
+    if wrong:
+        raise ValueError(
+            f"--predictions {wrong[0]}: the file's sidecar says {GUIDED}, whose maps learnt from "
+            f"boxes; Grad-CAM learns from labels alone: give it another name, such as {GUIDED}"
+        )
+    if not guided:
+        return ()
+    names = ", ".join(f"{n}" if n == GUIDED else f"{n} ({GUIDED})" for n in guided)
+    return (f"supervised by boxes of the training images, unlike grad_cam: the maps of {names}",)
 
 
 def _followed(

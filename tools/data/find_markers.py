@@ -24,6 +24,7 @@ from pathlib import Path
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.files.runs.locks import writes_folder
 from cxrloc.datasets.images.markers import REMOVALS, FoundMarkers, find_markers
 from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.phantoms.markers import KINDS, marked_images
@@ -53,7 +54,8 @@ def _run(argv: Sequence[str] | None) -> int:
     if arguments.inputs and arguments.out is None:
         parser.error("--out is missing: the folder for the table and the sheets")
     if arguments.phantoms is None:
-        return _look(arguments.inputs, arguments.out, arguments.remove_markers)
+        with writes_folder(arguments.out):
+            return _look(arguments.inputs, arguments.out, arguments.remove_markers)
     if arguments.phantoms < 1 or arguments.image_size < _SMALLEST:
         parser.error(f"expected --phantoms of at least 1 and --image-size of {_SMALLEST} or more")
     return _score(arguments.phantoms, arguments.image_size)

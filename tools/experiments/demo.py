@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -27,16 +25,15 @@ from pathlib import Path
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
+from cxrloc.tools.experiments.steps import run_step
 
 TOOLS = Path(__file__).resolve().parents[1]
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs"))
 PATIENTS, SEED, HOLD_OUT_FOLD = 600, 0, 0
 FOLDS = 5
-# glibc returns large blocks of memory at once, and asking for them again took a fifth of the time
-# of the drawing; other C libraries ignore this
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 Step = tuple[str, list[str]]  # its title, and the verb of `cxrloc` with its arguments
 
 
@@ -91,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("demo", lambda: _run(_parse(argv)))
 
 
+@while_holding(lambda demo: writes_folder(demo.out))
 def _run(demo: DemoRun) -> None:
     began = time.monotonic()
     steps = [*data_steps(demo), *training_steps(demo), *box_steps(demo), compare_step(demo)]
@@ -227,17 +225,6 @@ def predict_step(demo: DemoRun) -> Step:
     arguments += [word for option, path in bundles.items() for word in (option, str(path))]
     arguments += ["--out", str(demo.out / "predictions")]
     return "Predict: classify and box some held-out images", arguments
-
-
-def run_step(title: str, arguments: list[str]) -> None:
-    """Run one verb of `cxrloc`, its output shown; a failed step ends the demo with a message."""
-    print(f"\n=== {title}\n$ {shlex.join(['cxrloc', *arguments])}", flush=True)
-    began = time.monotonic()
-    command = [sys.executable, "-m", "cxrloc.tools.cli", *arguments]
-    done = subprocess.run(command, env={**_KEEP_MEMORY, **os.environ}, check=False)
-    if done.returncode != 0:
-        raise OSError(f"the step above ended with status {done.returncode}; see its message")
-    print(f"--- {time.monotonic() - began:.0f} s", flush=True)
 
 
 def images_to_show(demo: DemoRun) -> list[Path]:
