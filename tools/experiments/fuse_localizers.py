@@ -90,7 +90,9 @@ def _run(arguments: argparse.Namespace) -> None:
     hashes |= {f"predictions:{name}": file_sha256(path) for name, path in files.items()}
     facts = {"notice": RESEARCH_USE, "saw": saw(fusion), "fusion": record(fusion)}
     facts |= {} if external is None else {"external": external}
-    facts |= run_manifest(vars(arguments), seed=0, hashes=hashes, started=started)
+    facts |= run_manifest(
+        vars(arguments), seed=0, hashes=hashes, started=started, folder=arguments.out.parent
+    )
     write_fusion_provenance(arguments.out, fusion, truth.images, provenances, looked, facts)
     print("\n".join(_summary(truth, localizers, fusion)))
     print(f"{len(fusion.detections):,} boxes -> {arguments.out}\n{RESEARCH_USE}.")
