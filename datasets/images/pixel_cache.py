@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import write_json
-from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, remove_markers
-from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, without_markers
+from cxrloc.datasets.images.read import UnreadableImageError, read_image
 from cxrloc.datasets.images.transforms import fit_square
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import Radiograph
@@ -141,7 +141,7 @@ def _check(radiographs: Sequence[Radiograph]) -> None:
 
 def _key(radiographs: Sequence[Radiograph], size: int, markers: str) -> str:
     changed = "" if markers == "keep" else f" {MARKERS_VERSION} {markers}"
-    digest = hashlib.sha256(f"1 {size}{changed}".encode())
+    digest = hashlib.sha256(f"2 {size}{changed}".encode())
     for radiograph in radiographs:
         file = radiograph.file
         try:
@@ -161,7 +161,8 @@ def _make(
 
     def square(radiograph: Radiograph) -> npt.NDArray[np.uint8] | str:
         try:
-            return fit_square(remove_markers(read_grey(radiograph.file), markers), size)
+            image = without_markers(read_image(radiograph.file), markers)
+            return fit_square(image.finest, size)
         except UnreadableImageError as error:
             return error.reason
 

@@ -54,7 +54,7 @@ class TorchvisionPredictor:
     @torch.inference_mode()
     def _batch(self, images: Sequence[LoadedImage]) -> list[Detections]:
         size = self.preprocessing.size
-        squares = np.stack([fit_square(image.pixels, size) for image in images])
+        squares = np.stack([fit_square(image.finest, size) for image in images])
         batch = self.preprocessing.to_tensor(squares).to(self.device)
         inner = [fitted(image.size_hw, size)[::-1] for image in images]
         outputs = self.model(batch, None, inner)
