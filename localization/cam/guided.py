@@ -23,7 +23,7 @@ from cxrloc.localization.localizer import Cells
 
 NAME = "guided_cam"
 # chosen on fold 0 of NIH's boxes; `cxrloc tune-cam` finds better ones for each disease
-GUIDED = CamBoxRule(thresholds=(0.65 * 255,), size_rule="hottest")
+GUIDED = CamBoxRule(thresholds=(180.0,), size_rule="largest", smooth_cells=0.5)
 
 
 class GuidedCamLocalizer(GradCamLocalizer):
