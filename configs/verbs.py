@@ -82,5 +82,11 @@ VERBS: tuple[Verb, ...] = (
         "see what faster runtimes change",
         "Dig deeper",
     ),
+    Verb(
+        "fit-chest-check",
+        "experiments.fit_chest_check",
+        "see which images are taken for chests",
+        "Dig deeper",
+    ),
     Verb("benchmark", "benchmark", "measure speed against other ways", "Dig deeper"),
 )
