@@ -56,6 +56,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("train-on-spark", "experiments.train_on_spark", "train the gate on Spark", "Train"),
     Verb("nih-full", "experiments.nih_full", "train and compare on all of NIH", "Train"),
     Verb("localize", "localize", "box the images of a data set, out of fold", "Measure"),
+    Verb("fuse", "experiments.fuse_localizers", "make one localizer of several", "Measure"),
     Verb("compare", "compare_localizers", "learn which localizer is better", "Measure"),
     Verb(
         "compare-networks",

@@ -84,16 +84,15 @@ class LocalizeConfig:
 
     Attributes:
         localizer: grad_cam, grad_cam_wang, grad_cam_aligned, guided_cam (of a gate trained with
-            boxes), mask_rcnn, mask_rcnn_mask_box, or a control (prior_box, constant_box,
-            center_box, random_map).
+            boxes), mask_rcnn, mask_rcnn_mask_box, or a control: prior_box, constant_box, center_box
+            or random_map.
         prepared: folder written by `cxrloc prepare`.
         out: COCO results file to write. NAME.manifest.json next to it records which model predicted
             which images.
         gate: the gate, for the cam localizers: a run folder with one folder per test fold, or
             one bundle (.safetensors). A bundle of one fold predicts the images of that fold only.
         maskrcnn: the detector, for the mask_rcnn localizers: run folder or bundle, as for the gate.
-        images: only images with boxes, all that are on disk, or those that have boxes or are in the
-            official test list.
+        images: those with boxes, all on disk, or those with boxes or in the official test list.
         folds: test folds to predict, such as `0 1` (default: all).
         cam_rules: box rules written by `cxrloc tune-cam`, for grad_cam, grad_cam_aligned and
             guided_cam. The images of a fold are boxed by the rules of that fold.
@@ -107,8 +106,8 @@ class LocalizeConfig:
             equal names are counterparts.
         seen: of another data set, refuse or leave_out images whose patient every model has seen.
             The ground truth of the others is then written beside OUT.
-        ensemble: of another data set, box each image by all models of the run and fuse their boxes.
-            An image whose patient any of them has seen is refused.
+        ensemble: of another data set, fuse the boxes of all models of the run. An image whose
+            patient any of them has seen is refused.
         sizes: sides of the squares that a Mask R-CNN looks at, such as `384 512`; the boxes are
             fused (default: its training's).
         strict: stop at the first image that cannot be read.
@@ -285,11 +284,10 @@ def _localizer(model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any]
 
 def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int] | None) -> None:
     assert config.maps is not None
-    images = {image_id for image_id, _ in done.maps}
     maps = HeatMaps.of(
         done.maps,
         name=config.localizer,
-        folds=None if folds is None else {i: folds[i] for i in sorted(images)},
+        folds=None if folds is None else {i: folds[i] for i in sorted({i for i, _ in done.maps})},
         without_markers=done.bare_maps if config.remove_markers else None,
         removal=config.remove_markers or "",
         **kind_of_maps(config.localizer),
