@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE
@@ -48,7 +50,8 @@ class NihFullConfig:
         weights: initial weights of both networks instead of those that their configs name: a file,
             imagenet or none.
         cache: folder for the decoded pixels, 29.4 GB (default: with the rest).
-        processes: GPUs, or processes, that train together; 0 takes all GPUs.
+        processes: GPUs, or processes, that train together, at most; 0 takes all GPUs. A training
+            takes as many of them as share its batch evenly.
         device: auto, cpu or cuda.
     """
 
@@ -179,14 +182,20 @@ def training_steps(config: NihFullConfig) -> list[Step]:
         Step(
             "Train the gate on the official train part",
             [*gate, "--out", str(config.gate.path)],
-            processes=processes,
+            processes=_sharing(CONFIGS / "full_gate.yaml", processes),
         ),
         Step(
             "Train five Mask R-CNNs, box the images of their test folds",
             [*detector, "--folds", "5", "--out", str(config.detector.path)],
-            processes=processes,
+            processes=_sharing(CONFIGS / "full_maskrcnn.yaml", processes),
         ),
     ]
+
+
+def _sharing(training: Path, most: int) -> int:
+    """The largest number of processes, at most so many, that share the batch of a config evenly."""
+    batch = int(yaml.safe_load(training.read_text(encoding="utf-8"))["train"]["batch_size"])
+    return max(n for n in range(1, most + 1) if batch % n == 0)
 
 
 def cam_step(config: NihFullConfig) -> Step:

@@ -97,9 +97,10 @@ def test_a_step_is_done_again_when_what_it_was_made_of_is_newer(tmp_path: Path) 
 
 
 def test_real_runs_train_at_the_configs_sizes_on_as_many_processes_as_asked(tmp_path: Path) -> None:
-    command = ["--nih", str(tmp_path), "--out", "runs", "--cache", "/big", "--processes", "4"]
-    for step in training_steps(load_config(NihFullConfig, command)):
-        assert step.processes == 4
+    command = ["--nih", str(tmp_path), "--out", "runs", "--cache", "/big", "--processes", "9"]
+    steps = training_steps(load_config(NihFullConfig, command))
+    assert [step.processes for step in steps] == [8, 4]  # batches of 32 and of 4 images
+    for step in steps:
         assert step.arguments[step.arguments.index("--data.cache") + 1] == "/big"
         assert not {"--size", "--model.size", "--train.epoch_steps"} & set(step.arguments)
 
