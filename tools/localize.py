@@ -284,11 +284,10 @@ def _localizer(model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any]
 
 def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int] | None) -> None:
     assert config.maps is not None
-    images = {image_id for image_id, _ in done.maps}
     maps = HeatMaps.of(
         done.maps,
         name=config.localizer,
-        folds=None if folds is None else {i: folds[i] for i in sorted(images)},
+        folds=None if folds is None else {i: folds[i] for i in sorted({i for i, _ in done.maps})},
         without_markers=done.bare_maps if config.remove_markers else None,
         removal=config.remove_markers or "",
         **kind_of_maps(config.localizer),

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import logging
 import os
 import socket
 import tempfile
@@ -121,6 +122,7 @@ def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             service.worker.stop()  # the running image is answered, those that wait are refused
+            logging.disable()  # uvicorn logs a traceback for each request that it does not wait for
             await super().shutdown(sockets)
 
     # NiceGUI looks for its server among all objects, and torch's deprecated ones warn about that

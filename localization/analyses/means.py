@@ -142,7 +142,7 @@ def _failing(
     counts = np.zeros(truth.images.status.shape)
     np.add.at(counts, (detections.image[~passed], detections.disease[~passed]), 1)
     columns = [truth.images.column_of[disease] for disease in truth.disease_names]
-    each = counts[np.ix_(boxed, columns)] * len(boxed) / len(truth)
+    each = counts[boxed][:, columns] * len(boxed) / len(truth)
     values = np.column_stack([each, each.mean(axis=1)])
     *per_disease, macro = bootstrap.means(np.arange(len(boxed)), values)
     return DiseaseEstimates(tuple(per_disease), macro)

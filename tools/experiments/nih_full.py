@@ -240,11 +240,12 @@ def _gpus(device: str) -> int:
 def closing_text(config: NihFullConfig, seconds: float) -> str:
     """The figures, and where to look."""
     gate = json.loads(config.gate.metrics.read_text())["test"]
+    auc = "undefined" if gate["macro_auc"] is None else f"{gate['macro_auc']:.3f}"
     compared = json.loads((config.report.parent / "summary.json").read_text())
     what = "Dry run: the figures mean nothing" if config.dry_run else str(config.nih)
     lines = [
         f"\nDone in {seconds / 60:.1f} minutes. {what}. {RESEARCH_USE}.",
-        f"gate        macro AUC {gate['macro_auc']:.3f} on {gate['images']:,} official test images",
+        f"gate        macro AUC {auc} on {gate['images']:,} official test images",
         f"answer      {compared['headline']['sentence']}",
         f"report      {config.report}, and its tables as CSV, Markdown and LaTeX",
         f"look        {config.folder}/predictions",

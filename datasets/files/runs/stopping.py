@@ -8,6 +8,7 @@ exception) is ended by a thread that waits for signals: children first, then the
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import shutil
@@ -74,6 +75,8 @@ class Stop:
         """Handler of the signals: later ones change nothing, since it ends anyway."""
         if self.number is None:
             self.number = number
+            if self.owns_process:
+                logging.disable()  # libraries log the exception, with its traceback
             raise Stopped
 
     def unraisable(self, lost: Any) -> None:
@@ -85,6 +88,11 @@ class Stop:
         again = threading.Timer(0.02, os.kill, [os.getpid(), number])
         again.daemon = True
         again.start()
+
+    def died(self, thread: threading.ExceptHookArgs) -> None:
+        """Hook for exceptions in threads, which are of no interest while all of it ends."""
+        if self.number is None:
+            threading.__excepthook__(thread)
 
     def watch(self) -> None:
         """In a thread of its own: end the process when its time is over."""
@@ -154,17 +162,17 @@ def _handled(stop: Stop) -> Iterator[None]:
     """Signals that the shell or a caller handles in another way (nohup) are left to it."""
     usual = (signal.SIG_DFL, signal.default_int_handler)
     before = {each: signal.getsignal(each) for each in SIGNALS if signal.getsignal(each) in usual}
-    hook = sys.unraisablehook
+    hooks = sys.unraisablehook, threading.excepthook
     fd = signal.set_wakeup_fd(stop.wakeup, warn_on_full_buffer=False)
     threading.Thread(target=stop.watch, name="stop", daemon=True).start()
     for each in before:
         signal.signal(each, stop.handle)
-    sys.unraisablehook = stop.unraisable
+    sys.unraisablehook, threading.excepthook = stop.unraisable, stop.died
     try:
         yield
     finally:
         if not (stop.owns_process and stop.number):  # until the process has ended
-            sys.unraisablehook = hook
+            sys.unraisablehook, threading.excepthook = hooks
             for each, handler in before.items():
                 # a process whose work is done may end at once, without a traceback
                 signal.signal(each, signal.SIG_DFL if stop.owns_process else handler)

@@ -107,7 +107,7 @@ def _optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 def _learn(optimizer: torch.optim.Optimizer, logits: torch.Tensor) -> float:
     loss = F.binary_cross_entropy_with_logits(logits.float(), torch.zeros_like(logits).float())
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.item()  # waits for the device
 
@@ -127,7 +127,8 @@ def _plain_prediction(architecture: str, device: torch.device) -> Callable[[Pixe
 
     @torch.inference_mode()
     def predict(pixels: Pixels) -> torch.Tensor:
-        return model(_plain_input(pixels).to(device)).sigmoid().cpu()
+        logits: torch.Tensor = model(_plain_input(pixels).to(device))
+        return logits.sigmoid().cpu()
 
     return predict
 
@@ -135,7 +136,8 @@ def _plain_prediction(architecture: str, device: torch.device) -> Callable[[Pixe
 def _plain(architecture: str) -> torch.nn.Module:
     from torchvision.models import get_model
 
-    return get_model(architecture, weights=None, num_classes=len(NIH_DISEASES))
+    network: torch.nn.Module = get_model(architecture, weights=None, num_classes=len(NIH_DISEASES))
+    return network
 
 
 def _plain_input(pixels: Pixels) -> torch.Tensor:

@@ -20,6 +20,7 @@ import os, signal, subprocess, sys, tempfile, threading, time
 sys.argv[0] = "{program}"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts with &
 from cxrloc.configs.command_line import run_tool
+from cxrloc.datasets.files.runs.stopping import step_environment
 from cxrloc.datasets.files.runs.workers import worker_pool
 
 def say(*numbers):
@@ -55,6 +56,20 @@ def waits_for_processes():
         say(*pool._processes)
         work[0].result()
 
+def waits_for_a_step():  # as the demo does
+    code = "import time; from cxrloc.configs.command_line import run_tool as run;"
+    code += "run('step', lambda: [print(flush=True), time.sleep(100)])"
+    command = [sys.executable, "-c", code]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=step_environment(), stdout=pipe) as step:
+        step.stdout.readline()
+        say(step.pid)
+        try:
+            step.wait()
+        except KeyboardInterrupt:
+            step.terminate()
+            raise
+
 def waits_for_a_thread():  # which no exception reaches
     thread = threading.Thread(target=time.sleep, args=(100,))
     thread.start()
@@ -83,7 +98,8 @@ def started(job: str) -> Iterator[tuple[subprocess.Popen[str], Path, list[int]]]
             process.kill()
 
 
-JOBS = ("sleeps", "drops_it", "turns_it", "waits_for_processes", "waits_for_a_thread")
+STARTERS = ("waits_for_processes", "waits_for_a_step")
+JOBS = ("sleeps", "drops_it", "turns_it", "waits_for_a_thread", *STARTERS)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +122,9 @@ def test_a_tool_ends_in_time_in_one_sentence_and_leaves_nothing(job: str, number
     assert not [child for child in children if is_alive(child)]
 
 
-def test_workers_end_with_a_killed_tool() -> None:
-    with started("waits_for_processes") as (process, _, children):
+@pytest.mark.parametrize("job", STARTERS)
+def test_workers_and_steps_end_with_a_killed_tool(job: str) -> None:
+    with started(job) as (process, _, children):
         assert children
         process.kill()
         process.wait()
