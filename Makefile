@@ -19,22 +19,22 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: demo serve nih nih-full networks test check docs types clean
 
 demo: $(INSTALLED)-train
-	$(PY) tools/experiments/demo.py --out demo
+	$(PY) tools/experiments/pipelines/demo.py --out demo
 
 GATE = demo/gate/fold0/classifier.safetensors
 DETECTOR = demo/maskrcnn/fold0/maskrcnn.safetensors
 serve: $(INSTALLED)-serve
 	@test -f $(GATE) -a -f $(DETECTOR) || { echo "No trained models yet: the demo trains them first, in about 8 minutes of CPU time."; \
-		$(PY) tools/experiments/demo.py --out demo; }
+		$(PY) tools/experiments/pipelines/demo.py --out demo; }
 	$(PY) tools/serve.py --gate $(GATE) --maskrcnn $(DETECTOR)
 
 nih: $(INSTALLED)-pretrained
 	@test -n "$(NIH)" || { echo "give NIH's folder: make nih NIH=/path/to/nih [WEIGHTS=FILE]"; exit 2; }
-	$(PY) tools/experiments/demo.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out "$(or $(OUT),runs/nih_subset)"
+	$(PY) tools/experiments/pipelines/demo.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out "$(or $(OUT),runs/nih_subset)"
 
 nih-full: $(INSTALLED)-train
 	@test -n "$(NIH)" || { echo "give NIH's folder: make nih-full NIH=/path/to/nih [DRY=1]"; exit 2; }
-	$(PY) tools/experiments/nih_full.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out "$(or $(OUT),runs/nih_full)" $(if $(DRY),--dry-run)
+	$(PY) tools/experiments/pipelines/nih_full.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out "$(or $(OUT),runs/nih_full)" $(if $(DRY),--dry-run)
 
 # what was finished before an interruption is not done again
 networks: WITH = $(if $(PRECISION),--train.precision $(PRECISION))

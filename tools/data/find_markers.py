@@ -96,9 +96,12 @@ def _score(count: int, image_size: int) -> int:
 
 def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
     """Table and sheets of the images; an image that cannot be read is reported."""
-    paths, failures = images_below(inputs, out)
+    found = images_below(inputs, out)
+    paths, failures = found.paths, found.failures
     if not paths:
         raise ValueError("; ".join(failures))
+    for sentence in found.passed_over:
+        print(f"find_markers: {sentence}", file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
     images = 0

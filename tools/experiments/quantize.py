@@ -110,9 +110,12 @@ def _readable(
     """Paths of the first images of the draw that can be read, and squares of those to calibrate."""
     from cxrloc.classification.inference.int8_calibration import CALIBRATION_IMAGES
 
-    paths, failures = images_below(inputs)
-    if failures:
-        raise ValueError("; ".join(failures))
+    found = images_below(inputs)
+    if found.failures:
+        raise ValueError("; ".join(found.failures))
+    for sentence in found.passed_over:
+        print(f"quantize: {sentence}", file=sys.stderr)
+    paths = found.paths
     squares: list[npt.NDArray[np.uint8]] = []
     readable: list[Path] = []
     bar: tqdm[object] = progress(None, "reading", min(2 * CALIBRATION_IMAGES, len(paths)))

@@ -10,7 +10,7 @@ from cxrloc.configs import command_line
 from cxrloc.configs.command_line import load_config
 from cxrloc.tools import compare_localizers
 from cxrloc.tools.experiments import fuse_localizers
-from cxrloc.tools.experiments.demo import (
+from cxrloc.tools.experiments.pipelines.demo import (
     DemoRun,
     box_steps,
     boxes_of,

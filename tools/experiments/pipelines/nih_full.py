@@ -30,9 +30,9 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
-from cxrloc.tools.experiments.steps import run_step
+from cxrloc.tools.experiments.pipelines.steps import run_step
 
-CONFIGS = Path(os.path.relpath(Path(__file__).resolve().parents[2] / "configs" / "nih"))
+CONFIGS = Path(os.path.relpath(Path(__file__).resolve().parents[3] / "configs" / "nih"))
 DRY_SIZE, DRY_STEPS = 64, 2
 SHOWN = 6  # images of the last step
 

@@ -15,8 +15,8 @@ from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
 from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.tools import cli
 from cxrloc.tools.experiments import nih_full
-from cxrloc.tools.experiments.nih_full import NihFullConfig, Step, main, training_steps
-from cxrloc.tools.experiments.steps import run_step
+from cxrloc.tools.experiments.pipelines.nih_full import NihFullConfig, Step, main, training_steps
+from cxrloc.tools.experiments.pipelines.steps import run_step
 
 SMALL_GATE = {"architecture": "simple_cnn", "map_stride": 32}
 SMALL_DETECTOR = {"fpn_channels": 16, "box_hidden": 16, "mask_channels": 8}
