@@ -31,6 +31,7 @@ from cxrloc.classification.report.tables import (
 from cxrloc.datasets.labels.names import NIH_BOXED_DISEASES
 from cxrloc.localization.analyses.ladder.points import Hits, Pairs
 from cxrloc.localization.evaluation.controls import CenterBox, RandomMap, random_map
+from cxrloc.localization.evaluation.detections import CONTROL, DISEASE_GIVEN
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
 from cxrloc.localization.report.comparison_tables import PUBLISHED, disease_cells
@@ -171,18 +172,15 @@ def _rows(
         within = f"at most {tolerance} px away from it" if tolerance else "in the box"
         for pointer, each in zip(pointers, of_tolerance, strict=True):
             is_reference = pointer.is_control and pointer.name == REFERENCE_CONTROL
+            lead: dict[str, str | float] = {"tolerance px": tolerance, "localizer": pointer.name}
+            lead |= {"setting": CONTROL if pointer.is_control else DISEASE_GIVEN}
+            trail: dict[str, Value] = {ALL_PAIRS: Cell(each.all_pairs)}
+            trail |= {OVER: "" if is_reference else Cell(each.over_reference)}
             yield TableRow(
                 f"hit: {within}",
-                {"tolerance px": tolerance, "localizer": pointer.name}
-                | {"setting": "control" if pointer.is_control else "disease given"}
-                | {"point": pointer.point},
+                lead | {"point": pointer.point},
                 disease_cells(names, each.estimates),
-                {
-                    ALL_PAIRS: Cell(each.all_pairs),
-                    OVER: "" if is_reference else Cell(each.over_reference),
-                    "pairs": len(pairs),
-                    "without a point": pointer.hits.pointless,
-                },
+                trail | {"pairs": len(pairs), "without a point": pointer.hits.pointless},
             )
         if tolerance == 0:
             yield _chance(pairs, names)
@@ -197,7 +195,7 @@ def _chance(pairs: Pairs, names: Sequence[str]) -> TableRow:
     cells: dict[str, Value] = dict(zip(names, map(_plain, means), strict=True))
     return TableRow(
         "hit: in the box",
-        {"tolerance px": 0, "localizer": ANY_POINT, "setting": "control", "point": ANY_POINT},
+        {"tolerance px": 0, "localizer": ANY_POINT, "setting": CONTROL, "point": ANY_POINT},
         cells | {MACRO_MEAN: _plain(float(np.mean(means)))},
         {ALL_PAIRS: _plain(float(share.mean())), OVER: "", "pairs": len(pairs)}
         | {"without a point": 0},
@@ -209,12 +207,13 @@ def _published(row: _Published, names: Sequence[str]) -> TableRow:
     cells: dict[str, Value] = {name: _plain(values[name]) if values else "" for name in names}
     macro = _plain(sum(values.values()) / len(values)) if values else ""
     whole = set(names) == set(NIH_BOXED_DISEASES)
+    trail: dict[str, Value] = {ALL_PAIRS: _plain(row.all_pairs) if whole else "", OVER: ""}
+    trail |= {"pairs": 984 if whole else "", "without a point": ""}
     return TableRow(
         "hit: in the box",
         {"tolerance px": 0, "localizer": row.name, "setting": PUBLISHED, "point": PEAK},
         cells | {MACRO_MEAN: macro},
-        {ALL_PAIRS: _plain(row.all_pairs) if whole else "", OVER: "", "pairs": 984 if whole else ""}
-        | {"without a point": ""},
+        trail,
         note=f"{row.source}; scored on NIH's 984 boxes, not on the images of the other rows",
     )
 

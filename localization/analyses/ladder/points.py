@@ -79,7 +79,8 @@ class Pairs:
         """(P,) share of the image that the boxes cover, if they lie apart: a blind point's hit."""
         areas = box_areas(self.truth.boxes_xyxy)
         covered = np.bincount(self.pair_of_box, weights=areas, minlength=len(self))
-        return np.minimum(1.0, covered / np.array([h * w for _, _, (h, w) in self.names]))
+        areas_of_images = np.array([h * w for _, _, (h, w) in self.names], dtype=np.float64)
+        return np.asarray(np.minimum(1.0, covered / areas_of_images), dtype=np.float64)
 
     def hits_of_points(self, points_xy: FloatArray, tolerances_px: Sequence[float]) -> Hits:
         """Whether the point of each pair (P, 2) hits at each tolerance; NaN is no point."""
@@ -150,7 +151,7 @@ def peaks(
     if high - low <= _CONSTANT * max(abs(low), abs(high)):
         return np.zeros((0, 2))
     rows, columns = np.nonzero(heat == heat.max())
-    return np.column_stack([columns, rows]) + 0.5
+    return np.column_stack([columns, rows]).astype(np.float64) + 0.5
 
 
 def _inside(points_xy: FloatArray, boxes_xyxy: FloatArray, tolerance_px: float) -> FloatArray:
