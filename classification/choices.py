@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from cxrloc.configs.checks import Expected
+from cxrloc.configs.checks import Expected, require
 
 Input = Literal["grey", "single", "enhanced"]
 Architecture = Literal[
@@ -17,6 +17,7 @@ Architecture = Literal[
     "efficientnet_b0",
     "efficientnet_b4",
     "efficientnet_b7",
+    "efficientnet_lite0",
     "googlenet",
     "vgg16",
     "convnext_tiny",
@@ -24,6 +25,16 @@ Architecture = Literal[
     "conv3",
     "conv4",
 ]  # the keys of backbones.ARCHITECTURES, which needs torch
+MapStride = Literal[32, 16, 8]
+REFINABLE: tuple[Architecture, ...] = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "efficientnet_b0",
+    "efficientnet_b4",
+    "efficientnet_b7",
+    "efficientnet_lite0",
+)  # those whose family in backbones.py is refinable
 Loss = Literal["auto", "bce", "bce_weighted", "bce_two_sided", "chexnet", "focal", "hamming"]
 Demographic = Literal["age", "sex", "view"]
 Standardise = Literal["imagenet", "image"]
@@ -62,3 +73,10 @@ Size = Annotated[
 Weights = Annotated[str, Expected(bool, "none, imagenet or a path")]
 ClaheClip = Annotated[float, Expected(lambda v: v >= 0, "0 (off) or more")]
 FrozenStages = Annotated[int, Expected(lambda v: 0 <= v <= 5, "0 to 5")]
+
+
+def check_map_stride(architecture: Architecture, map_stride: int) -> None:
+    """Raise ValueError unless the network's map can have cells of this many pixels."""
+    fits = map_stride == 32 or architecture in REFINABLE
+    expected = f"32 with model.architecture {architecture}; {', '.join(REFINABLE)} can have 16 or 8"
+    require(fits, "model.map_stride", map_stride, expected)

@@ -14,23 +14,20 @@ from cxrloc.classification.choices import (
     FoldChoice,
     FrozenStages,
     Input,
-    Loss,
-    Optimizer,
-    Sampler,
-    Schedule,
+    MapStride,
     Size,
     Split,
     Standardise,
     Uncertain,
     Weights,
+    check_map_stride,
 )
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.configs.checks import (
     Count,
     InnerShare,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
-    Share,
     check_fields,
     require,
 )
@@ -98,12 +95,20 @@ class ModelConfig:
 
     Attributes:
         architecture: resnet18, resnet34, resnet50, densenet121, densenet161, densenet169,
-            efficientnet_b0, efficientnet_b4, efficientnet_b7, googlenet, vgg16, convnext_tiny,
-            simple_cnn, conv3 or conv4; see `cxrloc.classification.network.backbones`.
-        size: side of the square input in pixels, a multiple of 32; the last map has side size / 32.
+            efficientnet_b0, efficientnet_b4, efficientnet_b7, efficientnet_lite0, googlenet, vgg16,
+            convnext_tiny, simple_cnn, conv3 or conv4; see
+            `cxrloc.classification.network.backbones`.
+        size: side of the square input in pixels, a multiple of 32; the last map has side
+            size / map_stride.
+        map_stride: pixels of the input to a cell of the last map, 32, 16 or 8. 16 and 8 keep the
+            stride of the last stage or two and dilate what follows: finer maps from the same
+            weights, at a higher cost. Only for ResNets and EfficientNets.
+        lse_r: pool the last map by log-sum-exp with this r instead of the mean, as Wang et al. 2017
+            (r 10): close to the maximum, so that small findings count. 0 is the mean.
         head: linear, or two_layer (Deep MedIA).
-        weights: none, imagenet (torchvision's, by name), or the path of a .safetensors or .pth
-            file, which may contain only some of the tensors.
+        weights: none, imagenet (torchvision's, by name; of efficientnet_lite0 those in the extra
+            `pretrained`, without a download), or the path of a .safetensors or .pth file, which may
+            contain only some of the tensors.
         input: channels of the network's input: grey (the image three times), single (the image
             once; the first layer's red, green and blue kernels are summed) or enhanced (the image;
             the image with equalised histogram; the image with stretched contrast).
@@ -123,6 +128,8 @@ class ModelConfig:
 
     architecture: Architecture = "resnet18"
     size: Size = 224
+    map_stride: MapStride = 32
+    lse_r: NonNegativeFloat = 0.0
     head: Literal["linear", "two_layer"] = "linear"
     weights: Weights = "none"
     input: Input = "grey"
@@ -134,113 +141,10 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "model.")
+        check_map_stride(self.architecture, self.map_stride)
         pretrained = self.frozen_stages == 0 or self.weights != "none"
         expected = "0 with model.weights none: frozen random layers learn nothing"
         require(pretrained, "model.frozen_stages", self.frozen_stages, expected)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The training procedure.
-
-    Attributes:
-        epochs: maximum number of epochs; `patience` may stop earlier.
-        batch_size: images per step over all processes (torchrun): each of N processes takes an
-            equal part of them.
-        lr: peak learning rate.
-        loss: see `cxrloc.classification.training.losses`; auto is bce_weighted if
-            `positive_weight_cap` is set, otherwise bce.
-        positive_weight_cap: weight positives by negatives / positives in the training images,
-            limited to the range from 1 to this value; with loss bce_weighted, 0 means no upper
-            limit.
-        class_weight_bias: added to the number of negatives, which increases the weight of positives
-            (bce_two_sided).
-        focal_gamma, focal_alpha: how strongly easy labels are discounted, and the weight of
-            positives against 1 - alpha for negatives (focal).
-        optimizer: adamw, adam or sgd.
-        weight_decay: weight decay of AdamW; for adam and sgd an L2 penalty, usually 1e-4.
-        momentum: momentum of sgd.
-        schedule: learning-rate schedule. Per step: one_cycle (warm up, then down), cosine (down),
-            constant, triangular (up and down in cycles), triangular2 (half as high each cycle). Per
-            epoch: step (a tenth after every 7), exponential, reduce_on_plateau (of the validation
-            loss).
-        warmup_share: share of the steps for warm-up (one_cycle).
-        exponential_factor: factor on the rate after every epoch (exponential).
-        plateau_epochs: reduce the rate to a tenth after more than this many epochs without a lower
-            validation loss (reduce_on_plateau).
-        cycle_epochs, cycle_low: epochs per cycle, and the lowest rate as a share of `lr`
-            (triangular, triangular2).
-        sampler: sampler of an epoch's images, see `cxrloc.classification.training.samplers`.
-        small_share: share of the epochs, at the start, trained at half the input size (faster).
-        patience: epochs without a better validation loss before stopping (with `two_stage`: without
-            a better validation AUC before a stage ends).
-        two_stage: train the head alone on a frozen backbone, then all layers (except
-            `model.frozen_stages`) from the head's best epoch.
-        hierarchy: none or parents_first: first all layers on the top labels of CheXpert's label
-            tree, then, with everything else frozen, the children's rows of a linear head (see
-            `cxrloc.classification.training.label_hierarchy`). Each stage has at most `epochs`; the
-            second uses the rate `stage2_lr` and no weight decay.
-        stage1_epochs: maximum epochs of the head's stage; `epochs` applies to the second stage.
-        stage2_lr: peak learning rate of the second stage; `lr` applies to the first.
-        rotation_degrees, shift, scale, brightness: largest random change of a training image; shift
-            as a share of the side, scale and brightness as a share of 1.
-        flip: mirror half of the images. Off by default, because the heart has a side: a mirrored
-            image shows dextrocardia, which no label says, and teaches that neither the heart's side
-            nor the letter L or R on the image means anything.
-        precision: auto (bf16 if the hardware runs it fast), fp32 or bf16.
-        device: auto, cpu, cuda or cuda:N.
-        seed: seed of the initial weights, the order of the images and the random changes.
-        bootstrap: replicates of the patient bootstrap for each interval.
-    """
-
-    epochs: Count = 20
-    batch_size: Count = 16
-    lr: PositiveFloat = 5e-4
-    loss: Loss = "auto"
-    positive_weight_cap: NonNegativeFloat = 0.0
-    class_weight_bias: NonNegativeFloat = 0.0
-    focal_gamma: NonNegativeFloat = 2.0
-    focal_alpha: InnerShare = 0.25
-    optimizer: Optimizer = "adamw"
-    weight_decay: NonNegativeFloat = 1e-2
-    momentum: Share = 0.9
-    schedule: Schedule = "one_cycle"
-    warmup_share: Share = 0.2
-    exponential_factor: InnerShare = 0.9
-    plateau_epochs: NonNegativeInt = 2
-    cycle_epochs: Count = 4
-    cycle_low: Share = 0.25
-    sampler: Sampler = "uniform"
-    small_share: Share = 0.0
-    patience: Count = 20
-    two_stage: bool = False
-    hierarchy: Literal["none", "parents_first"] = "none"
-    stage1_epochs: Count = 10
-    stage2_lr: PositiveFloat = 1e-4
-    rotation_degrees: NonNegativeFloat = 5.0
-    shift: Share = 0.05
-    scale: Share = 0.08
-    brightness: Share = 0.15
-    flip: bool = False
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    device: str = "auto"
-    seed: NonNegativeInt = 0
-    bootstrap: NonNegativeInt = 1000
-
-    def __post_init__(self) -> None:
-        check_fields(self, "train.")
-        weighted = self.positive_weight_cap == 0 or self.loss in ("auto", "bce_weighted")
-        expected = f"0 with train.loss {self.loss}; bce_weighted is the loss with such weights"
-        require(weighted, "train.positive_weight_cap", self.positive_weight_cap, expected)
-        biased = self.class_weight_bias == 0 or self.loss == "bce_two_sided"
-        expected = f"0 with train.loss {self.loss}; bce_two_sided is the loss with such a bias"
-        require(biased, "train.class_weight_bias", self.class_weight_bias, expected)
-
-    def resolved_loss(self) -> str:
-        """`loss` with `auto` resolved."""
-        if self.loss != "auto":
-            return self.loss
-        return "bce_weighted" if self.positive_weight_cap else "bce"
 
 
 @dataclass(frozen=True)
@@ -264,12 +168,8 @@ class ClassifierConfig:
         check_fields(self)
         pretrained = not self.train.two_stage or self.model.weights != "none"
         folds = self.data.uncertain != "three_class" or not self.model.demographics
-        require(
-            folds,
-            "model.demographics",
-            self.model.demographics,
-            "none with data.uncertain three_class",
-        )
+        expected = "none with data.uncertain three_class"
+        require(folds, "model.demographics", self.model.demographics, expected)
         expected = "false with model.weights none: the first stage would freeze random layers"
         require(pretrained, "train.two_stage", self.train.two_stage, expected)
         single_schedule = self.train.hierarchy == "none" or not self.train.two_stage
@@ -282,6 +182,7 @@ class ClassifierConfig:
         )
         apart = self.train.hierarchy == "none" or not shared
         require(apart, "train.hierarchy", self.train.hierarchy, expected)
+        self._check_boxes()
         softmax = self.data.uncertain != "three_class" or self.train.resolved_loss() == "bce"
         expected = "auto (without weights) with data.uncertain three_class, which has its own loss"
         require(softmax, "train.loss", self.train.loss, expected)
@@ -291,3 +192,26 @@ class ClassifierConfig:
         plain = not self.data.shards or self.model.markers == "keep"
         expected = "keep with data.shards: shards hold the images as they are"
         require(plain, "model.markers", self.model.markers, expected)
+
+    def _check_boxes(self) -> None:
+        """The box loss needs logits of cells: one linear layer over the map, one per disease."""
+        weight = self.train.box_loss_weight
+        defaults = TrainConfig()
+        for key in ("box_inside_weight", "box_absent_weight"):
+            value, default = getattr(self.train, key), getattr(defaults, key)
+            expected = f"{default:g} with train.box_loss_weight 0, which is off"
+            require(weight > 0 or value == default, f"train.{key}", value, expected)
+        cells = self.model.head == "linear" and self.model.architecture != "convnext_tiny"
+        conditions = {
+            "model.head two_layer or convnext_tiny, whose cells have no logits": cells,
+            "model.lse_r, whose logits are no mean over cells": not self.model.lse_r,
+            "data.uncertain three_class, which has three outputs a disease": (
+                self.data.uncertain != "three_class"
+            ),
+            "model.demographics, which no cell shows": not self.model.demographics,
+            "train.hierarchy parents_first, which trains the diseases apart": (
+                self.train.hierarchy == "none"
+            ),
+        }
+        for cause, holds in conditions.items():
+            require(weight == 0 or holds, "train.box_loss_weight", weight, f"0 with {cause}")

@@ -60,6 +60,6 @@ def check_fields(settings: Any, prefix: str = "") -> None:
 def _conditions(hint: Any) -> Iterator[Expected]:
     if get_origin(hint) is Literal:
         choices = get_args(hint)
-        yield Expected(choices.__contains__, f"one of {', '.join(choices)}")
+        yield Expected(choices.__contains__, f"one of {', '.join(map(str, choices))}")
     if get_origin(hint) is Annotated:
         yield from (extra for extra in hint.__metadata__ if isinstance(extra, Expected))

@@ -6,7 +6,7 @@ Settings fill a frozen dataclass from a YAML file and from options (jsonargparse
 are `--kebab-case`, those of nested dataclasses have dots and are spelled as in YAML. An unknown key
 or a bad value ends the program with exit status 2 and a message that names the key. All tools end
 with 0 when all is done, 1 when some inputs failed and the others were done, 2 for wrong usage or
-files that are not what is needed, and 130 after an interrupt.
+files that are not what is needed, 130 after Ctrl+C, and 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cxrloc.configs.extras import what_to_install
 from cxrloc.configs.help_page import PageFormatter, split_page
+from cxrloc.datasets.files.runs.shown_paths import own_setting
+from cxrloc.datasets.files.runs.stopping import Stop, end_children, stopping
+from cxrloc.datasets.files.runs.temporaries import temporary_folder
 
 if TYPE_CHECKING:
     from cxrloc.configs.config_parser import ConfigParser
@@ -140,13 +143,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_any_image(parser: argparse.ArgumentParser) -> None:
-    """The option of tools that refuse images which do not look like a chest."""
+def add_any_image(parser: argparse.ArgumentParser, *, body_part: bool = False) -> None:
+    """The options of tools that refuse images which do not look like a chest."""
     parser.add_argument(
         "--any-image",
         action="store_true",
         help="only warn of images that do not look like a frontal chest radiograph",
     )
+    if body_part:
+        others = "only warn of DICOM images that name another body part than the chest"
+        parser.add_argument("--any-body-part", action="store_true", help=others)
 
 
 def add_resampling_options(parser: argparse.ArgumentParser) -> None:
@@ -174,23 +180,41 @@ def run_tool(
         interrupted: what a user who stops it has to know.
 
     Returns:
-        What `job` returns; 2, after a message on stderr, for such an error; 130 after an interrupt.
+        What `job` returns; 2, after a message on stderr, for such an error; 130 after Ctrl+C, 143
+        after SIGTERM, within 3 s and with no child left.
 
     Raises:
         SystemExit: by argparse and jsonargparse: status 2 for wrong usage, 0 for --help.
     """
     program = _started_as.get() or tool
-    try:
-        return job() or 0
-    except ModuleNotFoundError as error:
-        print(f"{program}: error: {what_to_install(error)}", file=sys.stderr)
-        return 2
-    except (ValueError, OSError, ImportError) as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; {interrupted}", file=sys.stderr)
-        return 130
+    owns_process = Path(sys.argv[0]).stem in (tool, "cxrloc", "cli")  # or it is called as a library
+    with stopping(f"{program}: {{}}; {interrupted}", owns_process) as stop:
+        try:
+            with own_setting(), _temporary_folder(stop):
+                return job() or 0
+        except BaseException as error:
+            status = stop.status_of(error)
+            if status is not None:
+                if stop.owns_process:
+                    end_children()
+                stop.say()
+                return status
+            if isinstance(error, ModuleNotFoundError):
+                error = ImportError(what_to_install(error))
+            if not isinstance(error, ValueError | OSError | ImportError):
+                raise
+            print(f"{program}: error: {error}", file=sys.stderr)
+            return 2
+
+
+@contextlib.contextmanager
+def _temporary_folder(stop: Stop) -> Iterator[None]:
+    """One for the whole process, if that is ours."""
+    if not stop.owns_process or stop.folder is not None:
+        yield
+        return
+    with temporary_folder() as stop.folder:
+        yield
 
 
 def named_files(arguments: Sequence[str], option: str = "--predictions") -> dict[str, Path]:

@@ -54,7 +54,9 @@ VERBS: tuple[Verb, ...] = (
     Verb("train-gate", "train_classifier", "train the classifier, the gate", "Train"),
     Verb("train-maskrcnn", "train_maskrcnn", "train the detector, Mask R-CNN", "Train"),
     Verb("train-on-spark", "experiments.train_on_spark", "train the gate on Spark", "Train"),
+    Verb("nih-full", "experiments.nih_full", "train and compare on all of NIH", "Train"),
     Verb("localize", "localize", "box the images of a data set, out of fold", "Measure"),
+    Verb("fuse", "experiments.fuse_localizers", "make one localizer of several", "Measure"),
     Verb("compare", "compare_localizers", "learn which localizer is better", "Measure"),
     Verb(
         "compare-networks",
@@ -82,7 +84,7 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "fit-chest-check",
-        "experiments.fit_chest_check",
+        "data.fit_chest_check",
         "see which images are taken for chests",
         "Dig deeper",
     ),

@@ -11,13 +11,18 @@ from cxrloc.classification.run_folder import RunFolder
 
 # defaults of torchvision's and detectron2's Mask R-CNN that none of our runs has changed
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # height / width of the anchors of every level
+# IoU with a box from which an anchor is positive, and below which negative. With the usual .7 a
+# finding of NIH has .2 to .3 positive anchors and so learns from its single best one
+RPN_POSITIVE_IOU, RPN_NEGATIVE_IOU = 0.5, 0.3
 # proposals: before suppression per level, after it per image
 RPN_PRE_NMS = {"training": 400, "testing": 200}
 RPN_POST_NMS = {"training": 200, "testing": 100}
 # anchors and regions per image in the losses, and the largest share of regions on a box
 RPN_SAMPLES, BOX_SAMPLES, BOX_POSITIVES = 128, 64, 0.25
 SCORE_THRESHOLD = 0.01  # weaker detections are dropped, except a disease's best one
+LITE0 = "efficientnet_lite0"
 NMS_THRESHOLD = 0.4  # IoU above which the weaker of two boxes of a disease is dropped
+AGREEMENT_IOU = 0.3  # least overlap of two candidates of a disease that speak for each other
 DETECTIONS_PER_DISEASE = 4  # most boxes per image and disease
 
 
@@ -26,8 +31,10 @@ class ModelConfig:
     """The network. Anchor lengths are fractions of the input square's side.
 
     Attributes:
-        architecture: backbone below the feature pyramid.
-        weights: `none`, `imagenet` (torchvision's, by name, into the backbone), `coco`
+        architecture: backbone below the feature pyramid; efficientnet_lite0 has the levels of a
+            ResNet in 24, 40, 112 and 320 channels, and no norm `group`.
+        weights: `none`, `imagenet` (by name, into the backbone: torchvision's, of
+            efficientnet_lite0 those in the extra `pretrained`), `coco`
             (torchvision's whole Mask R-CNN by name, resnet50 only), `gate` (backbone of a
             classifier bundle, see `gate`), or the path of a .safetensors or .pth file.
         gate: classifier bundle, or run folder with `fold{k}/classifier.safetensors`. The bundle of
@@ -37,14 +44,15 @@ class ModelConfig:
         frozen_stages: 0 trains everything, 1 freezes the stem, 2 also layer1, and so on.
         fpn_levels: backbone stages that feed the pyramid: 2 has stride 4, 5 has stride 32; one
             level with twice the last stride is added on top.
-        anchor_sizes: one side per pyramid level, including the added one.
+        anchor_sizes: sides of the anchors, ascending: as many for each pyramid level, including the
+            added one; eight values for three levels and the added one are two for each.
         box_hidden: width of the box head's two layers.
         mask_channels, mask_layers: width and number of the mask head's 3 x 3 convolutions.
         vote_threshold: box voting: a detection's box becomes the score-weighted mean of its
             disease's boxes that overlap it by more than this IoU; 1 switches it off.
     """
 
-    architecture: Literal["resnet18", "resnet50"] = "resnet18"
+    architecture: Literal["resnet18", "resnet50", "efficientnet_lite0"] = "resnet18"
     weights: str = "none"
     gate: str | None = None
     norm: Literal["auto", "batch", "frozen", "group"] = "auto"
@@ -63,18 +71,11 @@ class ModelConfig:
             raise ValueError(f"fpn_levels {levels}: expected neighbouring levels like (2, 3, 4, 5)")
         if levels[0] < 2 or levels[-1] > 5:
             raise ValueError(
-                f"fpn_levels {levels}: a ResNet has levels 2 (stride 4) to 5 (stride 32)"
+                f"fpn_levels {levels}: a backbone has levels 2 (stride 4) to 5 (stride 32)"
             )
-        if len(self.anchor_sizes) != len(levels) + 1:
-            raise ValueError(
-                f"anchor_sizes {self.anchor_sizes}: expected {len(levels) + 1} values, one for "
-                f"each of the levels {levels} and one for the level added on top"
-            )
-        if not all(0 < side <= 1 for side in self.anchor_sizes):
-            raise ValueError(
-                f"anchor_sizes {self.anchor_sizes}: expected fractions of the square's side, "
-                "in (0, 1]"
-            )
+        if self.norm == "group" and self.architecture == LITE0:
+            raise ValueError(f"norm group: expected batch, frozen or auto with {LITE0}")
+        self._check_anchors()
         if self.weights == "coco" and self.architecture != "resnet50":
             raise ValueError(
                 "weights 'coco' exist for architecture resnet50 only; use a file or 'none'"
@@ -89,6 +90,26 @@ class ModelConfig:
             raise ValueError(
                 "frozen_stages without weights would freeze random filters; set it to 0"
             )
+
+    def _check_anchors(self) -> None:
+        sides, levels = self.anchor_sizes, len(self.fpn_levels) + 1
+        if not sides or len(sides) % levels:
+            raise ValueError(
+                f"anchor_sizes {sides}: expected {levels} values or a multiple, as many for each "
+                f"of the levels {self.fpn_levels} and for the level added on top"
+            )
+        if not all(0 < side <= 1 for side in sides):
+            raise ValueError(
+                f"anchor_sizes {sides}: expected fractions of the square's side, in (0, 1]"
+            )
+        if list(sides) != sorted(sides):
+            raise ValueError(f"anchor_sizes {sides}: expected ascending values, finest level first")
+
+    def anchor_sides(self, size: int) -> list[tuple[int, ...]]:
+        """Sides of each level's anchors in the pixels of a square of `size`, finest level first."""
+        sides = [max(1, round(side * size)) for side in self.anchor_sizes]
+        each = len(sides) // (len(self.fpn_levels) + 1)
+        return [tuple(sides[i : i + each]) for i in range(0, len(sides), each)]
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> ModelConfig:
@@ -132,6 +153,7 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training images.
+        epoch_steps: end an epoch after this many steps, each epoch with other images; 0 shows all.
         lr: peak learning rate of AdamW (or of SGD with momentum .9).
         backbone_lr_factor: learning rate of the backbone's body as a share of `lr`.
         clip_norm: largest norm of the gradient; 0 does not clip.
@@ -139,11 +161,16 @@ class TrainConfig:
         device: `auto` is the first GPU or the CPU.
         threads: torch threads; 0 keeps torch's default.
         checkpoint_every: steps between checkpoints (an interrupted run resumes at the last one).
+        weights_average: decay of a moving average of the weights, such as .998, which is then
+            validated and kept in place of the weights themselves; 0 switches it off.
         validate_every: epochs between validations, if there is a validation set; the best weights
-            by mean IoU are kept. Without a validation set the last weights are kept.
+            by AP (mean over IoU thresholds .1 to .7) are kept. Without a validation set the last
+            weights are kept.
+        patience: validations without a better AP until the training stops; 0 never stops it.
     """
 
     epochs: int = 20
+    epoch_steps: int = 0
     batch_size: int = 4
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 3e-4
@@ -152,11 +179,31 @@ class TrainConfig:
     warmup_steps: int = 50
     clip_norm: float = 5.0
     checkpoint_every: int = 100
+    weights_average: float = 0.0
     validate_every: int = 5
+    patience: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
     threads: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weights_average < 1:
+            raise ValueError(
+                f"train.weights_average {self.weights_average}: expected a decay from 0 (off) to "
+                "below 1, such as 0.998"
+            )
+        if self.patience < 0 or self.validate_every < 1:
+            raise ValueError(
+                f"train.patience {self.patience}, train.validate_every {self.validate_every}: "
+                "expected 0 or more validations, and 1 or more epochs"
+            )
+
+
+def check_size(size: int, name: str = "size") -> None:
+    """Raise ValueError unless squares of this side fit every level of a pyramid."""
+    if not 64 <= size <= 1024 or size % 32:
+        raise ValueError(f"{name} {size}: expected a multiple of 32 from 64 to 1024 pixels")
 
 
 @dataclass(frozen=True)
@@ -179,8 +226,16 @@ class DetectorConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        if not 64 <= self.size <= 1024 or self.size % 32:
-            raise ValueError(f"size {self.size}: expected a multiple of 32 from 64 to 1024 pixels")
+        if self.backend == "detectron2" and self.train.patience:
+            raise ValueError(
+                f"train.patience {self.train.patience}: the detectron2 backend trains to the end; "
+                "set 0, or use --backend torchvision"
+            )
+        check_size(self.size)
+        if self.backend == "detectron2" and self.model.architecture == LITE0:
+            raise ValueError(
+                f"model.architecture {LITE0}: expected resnet18 or resnet50 with backend detectron2"
+            )
 
 
 @dataclass(frozen=True)

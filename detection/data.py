@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,7 @@ from cxrloc.detection.config import AugmentConfig
 Square = npt.NDArray[np.uint8]
 # polygons (n, 2) of x, y that together outline a finding; none where only its box is known
 Outline = tuple[npt.NDArray[np.float64], ...]
+Positions = npt.NDArray[np.int64]
 
 
 class Squares(Protocol):
@@ -52,12 +54,14 @@ class DetectionSet:
             `cxrloc.datasets.images.transforms.fit_square`.
         size: side of the squares in pixels.
         diseases: boxes of other diseases are ignored.
+        negatives: most negatives of a training epoch per image with a box; each epoch draws others.
     """
 
     radiographs: tuple[Radiograph, ...]
     squares: Squares
     size: int
     diseases: tuple[str, ...]
+    negatives: float = math.inf
 
     def __len__(self) -> int:
         return len(self.radiographs)
@@ -81,6 +85,13 @@ class DetectionSet:
             tuple(np.reshape(polygon, (-1, 2)) * scale for polygon in box.polygons)
             for box in self._of_diseases(index)
         )
+
+    def order(self, seed: int) -> EpochOrder:
+        """The images of each training epoch: all with a box, and the share of the negatives."""
+        has_box = np.array([bool(self._of_diseases(i)) for i in range(len(self))], dtype=bool)
+        boxed, clean = np.flatnonzero(has_box), np.flatnonzero(~has_box)
+        count = min(self.negatives * len(boxed), len(clean)) if len(boxed) else len(clean)
+        return EpochOrder(boxed, clean, round(count), seed)
 
     def sample(self, index: int, augment: AugmentConfig, seed: int, epoch: int) -> Sample:
         """One radiograph, augmented for this epoch."""
@@ -141,32 +152,54 @@ def _area(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).astype(np.float64)
 
 
-def with_negatives(
-    radiographs: Sequence[Radiograph],
-    diseases: Sequence[str],
-    negatives: float,
-    seed: int,
-) -> tuple[Radiograph, ...]:
-    """The boxed radiographs plus some without a box as negatives, in the given order.
+@dataclass(frozen=True)
+class EpochOrder:
+    """Positions of an epoch's images, shuffled (a `cxrloc.classification...samplers.Order`).
 
-    An image labelled with one of the diseases but without a box of any is not a negative and is
-    left out. (A boxed image may also have such a label. It is kept, since leaving those out would
-    cost most of NIH's boxed images: 521 of 880.)
-
-    Args:
-        negatives: below 1 a share of the boxed images, from 1 on a number of images; limited to
-            those available.
+    Attributes:
+        boxed: positions of the images that every epoch has.
+        clean: positions of all negatives.
+        count: negatives of an epoch.
+        seed: epochs differ, runs with one seed do not.
     """
-    boxed = {r.image_id for r in radiographs if any(b.disease in diseases for b in r.boxes)}
-    clean = [
-        r.image_id
+
+    boxed: Positions
+    clean: Positions
+    count: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.boxed) + self.count
+
+    def positions(self, epoch: int) -> Positions:
+        """The images of an epoch in order; depends only on the seed and the epoch."""
+        rng = np.random.default_rng([self.seed, epoch])
+        drawn = rng.permutation(self.clean)[: self.count]
+        return rng.permutation(np.concatenate([self.boxed, drawn]))
+
+
+def training_images(
+    radiographs: Sequence[Radiograph], diseases: Sequence[str], negatives: bool
+) -> tuple[Radiograph, ...]:
+    """The images with a box of these diseases, in the given order.
+
+    With `negatives` also those without any finding.
+    An image with a finding but no box of it is no negative, nor is one where a disease is unknown:
+    they are left out. (A boxed image may also have such a label. It is kept, since leaving those
+    out would cost most of NIH's boxed images: 521 of 880.)
+    """
+    return tuple(
+        r
         for r in radiographs
-        if r.image_id not in boxed and not any(r.labels.get(d, 0.0) == 1 for d in diseases)
-    ]
-    count = round(negatives * len(boxed)) if negatives < 1 else round(negatives)
-    order = np.random.default_rng(seed).permutation(len(clean))[: max(count, 0)]
-    chosen = boxed | {clean[i] for i in order}
-    return tuple(r for r in radiographs if r.image_id in chosen)
+        if any(box.disease in diseases for box in r.boxes)
+        or (negatives and is_negative(r, diseases))
+    )
+
+
+def is_negative(radiograph: Radiograph, diseases: Sequence[str]) -> bool:
+    """Whether an image has no finding: no box, no label that is present, none unknown."""
+    unknown = any(math.isnan(radiograph.labels.get(disease, 0.0)) for disease in diseases)
+    return not radiograph.boxes and not radiograph.positives and not unknown
 
 
 def class_counts(data: DetectionSet) -> Mapping[str, int]:

@@ -12,39 +12,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Literal
 
 from cxrloc.classification.bundle.classifier import load_classifier
 from cxrloc.classification.bundle.int8 import int8_path, load_int8
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.runtimes import INT8, require_int8
 from cxrloc.datasets.labels.map import read_label_map
+from cxrloc.detection.config import check_size
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
-from cxrloc.localization.cam.localizer import GradCamLocalizer
+from cxrloc.localization.cam.guided import map_localizer
 from cxrloc.localization.diagnosis.diagnoser import Detector, Diagnoser
 from cxrloc.localization.diagnosis.relabelled import RelabelledDiagnoser
+from cxrloc.localization.fusion.merged_localizer import MergedLocalizer
 from cxrloc.localization.predictions.relabelled import Counterparts, counterparts
 
 
 def load_diagnoser(
     classifier: str | Path,
-    maskrcnn: str | Path | None = None,
+    maskrcnn: str | Path | Sequence[str | Path] | None = None,
     device: str = "auto",
     precision: str = "auto",
     runtime: str = "torch",
     labels: str | Path | None = None,
+    sizes: Sequence[int] = (),
 ) -> Diagnoser:
     """Load the engine behind `cxrloc predict`, the HTTP API and the page.
 
     Args:
-        classifier: bundle of the gate (`classifier.safetensors`), also used for Grad-CAM.
-        maskrcnn: bundle of the second localizer; None leaves it out.
+        classifier: bundle of the gate (`classifier.safetensors`), also used for Grad-CAM, or for
+            guided_cam if it was trained with boxes.
+        maskrcnn: bundle of the second localizer, or several, whose boxes are fused; None leaves it
+            out.
         device: "cpu", "cuda", "cuda:0", or "auto": the first GPU if there is one.
         precision: "auto", "fp32" or "bf16".
         runtime: runtime of the gate's network (see `cxrloc.classification.inference.runtimes`). The
             Mask R-CNN always runs in torch, in the number format of the gate's runtime.
         labels: label map (YAML) from the gate's diseases to the names in the diagnoses; None keeps
             the gate's (see `cxrloc.localization.diagnosis.relabelled`).
+        sizes: sides of the squares that the Mask R-CNN looks at, whose boxes are fused; none means
+            the training's.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: for a missing or damaged bundle or one of
@@ -60,10 +69,9 @@ def load_diagnoser(
     # a batch of large images exceeds a CPU's cache and takes longer than single images
     gate.batch_size = 1 if gate.device.type == "cpu" else gate.batch_size
     detectors: list[Detector] = []
-    if maskrcnn is not None:
-        predictor = load_predictor(Path(maskrcnn), device, gate.network.precision)[0]
-        detectors.append(MaskRCNNLocalizer(predictor))
-    diagnoser = Diagnoser(gate, GradCamLocalizer(gate), detectors)
+    if paths := _paths(maskrcnn):
+        detectors.append(load_mask_rcnn(paths, device, gate.network.precision, sizes))
+    diagnoser = Diagnoser(gate, map_localizer(gate), detectors)
     return diagnoser if names is None else RelabelledDiagnoser(diagnoser, names)
 
 
@@ -76,10 +84,49 @@ def _new_names(diseases: Sequence[str], path: Path) -> Counterparts:
 
 
 def bundle_files(
-    classifier: str | Path, maskrcnn: str | Path | None = None, runtime: str = "torch"
+    classifier: str | Path,
+    maskrcnn: str | Path | Sequence[str | Path] | None = None,
+    runtime: str = "torch",
 ) -> dict[str, Path]:
     """Return kind -> path of each file that `load_diagnoser` reads."""
     files = {"classifier": Path(classifier)}
     if runtime == INT8:
         files["int8"] = int8_path(Path(classifier))
-    return files if maskrcnn is None else files | {"maskrcnn": Path(maskrcnn)}
+    paths = _paths(maskrcnn)
+    names = [f"maskrcnn_{number}" for number in range(len(paths))]
+    return files | dict(zip(names if len(paths) > 1 else ["maskrcnn"], paths, strict=False))
+
+
+def _paths(maskrcnn: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    if maskrcnn is None:
+        return []
+    return [Path(p) for p in ([maskrcnn] if isinstance(maskrcnn, str | Path) else maskrcnn)]
+
+
+def load_mask_rcnn(
+    bundles: Sequence[Path],
+    device: str = "auto",
+    precision: str | None = None,
+    sizes: Sequence[int] = (),
+    box_from: Literal["box", "mask"] = "box",
+) -> MaskRCNNLocalizer | MergedLocalizer:
+    """Load trained Mask R-CNNs as one localizer; several models or sizes have their boxes fused.
+
+    Args:
+        sizes: sides of the squares to look at; none means the training's.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: for what `load_predictor` refuses, a size that
+            no pyramid has, or models of different diseases.
+    """
+    for size in sizes:
+        check_size(size, "sizes")
+    localizers, diseases = list[MaskRCNNLocalizer](), dict[str, Path]()
+    for bundle, size in product(bundles, dict.fromkeys(sizes) or (None,)):
+        predictor, metadata = load_predictor(bundle, device, precision, size)
+        localizers.append(MaskRCNNLocalizer(predictor, box_from))
+        diseases.setdefault(", ".join(sorted(metadata["diseases"])), bundle)
+    if len(diseases) > 1:
+        known = "; ".join(f"{path}: {names}" for names, path in diseases.items())
+        raise ValueError(f"models of different diseases are not fused: {known}")
+    return localizers[0] if len(localizers) == 1 else MergedLocalizer(localizers)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cxrloc.classification.run_folder import CLASSIFIER
 from cxrloc.detection.run_config import MASK_RCNN
@@ -29,6 +29,9 @@ class LocalizerInputs:
         device: `cpu`, `cuda` or `auto`.
         precision: `auto`, `fp32` or `bf16`.
         cam_rules: disease -> rule that replaces the published one, tuned on other folds' boxes.
+        partners: further trained models of the localizer, whose boxes are fused with the bundle's.
+        sizes: sides of the squares that a Mask R-CNN looks at, whose boxes are fused; none means
+            the training's.
     """
 
     bundle: Path | None = None
@@ -37,6 +40,8 @@ class LocalizerInputs:
     device: str = "cpu"
     precision: str = "auto"
     cam_rules: Mapping[str, SizedRule] | None = None
+    partners: tuple[Path, ...] = ()
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,14 @@ class LocalizerEntry:
         bundle_file: model file to look for in `RUN/fold0`, `RUN/fold1`, ...; None for a control.
         has_maps: its boxes come from heat maps, which it also returns.
         takes_rules: `cam_rules`, if given, make its boxes.
+        probabilities: its maps hold probabilities.
     """
 
     build: Callable[[LocalizerInputs], Localizer]
     bundle_file: str | None = None
     has_maps: bool = False
     takes_rules: bool = False
+    probabilities: bool = False
 
 
 def build_localizer(name: str, inputs: LocalizerInputs) -> Localizer:
@@ -70,6 +77,11 @@ def localizer_entry(name: str) -> LocalizerEntry:
     if name not in LOCALIZERS:
         raise ValueError(f"unknown localizer {name!r}; expected one of {', '.join(LOCALIZERS)}")
     return LOCALIZERS[name]
+
+
+def kind_of_maps(name: str) -> dict[str, bool]:
+    """How the maps of a localizer are placed, and whether they hold probabilities."""
+    return {"aligned": name == ALIGNED, "probabilities": localizer_entry(name).probabilities}
 
 
 def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
@@ -89,6 +101,16 @@ def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
     )
 
 
+def _guided_cam(inputs: LocalizerInputs) -> Localizer:
+    from cxrloc.classification.bundle.classifier import load_classifier
+    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.localization.cam.guided import NAME, GuidedCamLocalizer
+
+    gate = Gate(load_classifier(_bundle(inputs, NAME)), inputs.device, inputs.precision)
+    number = _most_boxes(inputs.ground_truth)
+    return GuidedCamLocalizer(gate, number=number, rules=inputs.cam_rules)
+
+
 def _most_boxes(ground_truth: Mapping[str, Any] | None) -> int:
     """Boxes of one disease on one image at most; at least 1."""
     annotations = [] if ground_truth is None else ground_truth["annotations"]
@@ -106,10 +128,11 @@ def _grad_cam_entry(name: str, *, takes_rules: bool = True) -> LocalizerEntry:
 
 
 def _mask_rcnn(inputs: LocalizerInputs, name: str) -> Localizer:
-    from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
+    from cxrloc.detection.load_diagnoser import load_mask_rcnn
 
-    predictor = load_predictor(_bundle(inputs, name), inputs.device, inputs.precision)[0]
-    return MaskRCNNLocalizer(predictor, "mask" if name == "mask_rcnn_mask_box" else "box")
+    bundles = (_bundle(inputs, name), *inputs.partners)
+    box_from: Literal["box", "mask"] = "mask" if name == "mask_rcnn_mask_box" else "box"
+    return load_mask_rcnn(bundles, inputs.device, inputs.precision, inputs.sizes, box_from)
 
 
 def _control(inputs: LocalizerInputs, name: str) -> Localizer:
@@ -135,6 +158,9 @@ LOCALIZERS: dict[str, LocalizerEntry] = {
     "grad_cam": _grad_cam_entry("grad_cam"),
     "grad_cam_wang": _grad_cam_entry("grad_cam_wang", takes_rules=False),
     ALIGNED: _grad_cam_entry(ALIGNED),
+    "guided_cam": LocalizerEntry(
+        _guided_cam, CLASSIFIER, has_maps=True, takes_rules=True, probabilities=True
+    ),
     "mask_rcnn": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn"), MASK_RCNN),
     "mask_rcnn_mask_box": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn_mask_box"), MASK_RCNN),
     "prior_box": LocalizerEntry(lambda i: _control(i, "prior_box")),

@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
@@ -138,6 +138,30 @@ class Predictor(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """All that a detector considers on one image, in the original frame.
+
+    Attributes:
+        proposals: (P, 4) regions that the first stage hands to the second.
+        boxes: (P, D, 4) box of every disease in each of them.
+        scores: (P, D) of these boxes.
+    """
+
+    proposals: FloatArray
+    boxes: FloatArray
+    scores: FloatArray
+
+
+@runtime_checkable
+class Explained(Predictor, Protocol):
+    """A predictor that also shows what it considers."""
+
+    def candidates(self, images: Sequence[LoadedImage]) -> Iterable[Candidates]:
+        """The candidates of each image, in input order."""
+        ...
+
+
 class Backend(Protocol):
     """Module-level functions of a backend module."""
 
@@ -167,8 +191,9 @@ class Backend(Protocol):
         metadata: Mapping[str, Any],
         device: str = "auto",
         precision: str | None = None,
+        size: int | None = None,
     ) -> Predictor:
-        """Build a predictor from a bundle's content; precision None means the training's."""
+        """Build a predictor from a bundle's content; None means the training's."""
         ...
 
 
@@ -201,9 +226,12 @@ def bundle_metadata(config: DetectorConfig, extra: Mapping[str, Any]) -> dict[st
 
 
 def load_predictor(
-    path: Path, device: str = "auto", precision: str | None = None
+    path: Path, device: str = "auto", precision: str | None = None, size: int | None = None
 ) -> tuple[Predictor, dict[str, Any]]:
     """Load the predictor and metadata of a `maskrcnn` bundle.
+
+    Args:
+        size: side of the square that it looks at; None means the training's.
 
     Raises:
         ValueError: if the file is not such a bundle, if its backend is unknown, or if its settings
@@ -212,7 +240,7 @@ def load_predictor(
     tensors, metadata = read_bundle(path, "maskrcnn")
     backend = load_backend(str(metadata.get("backend")))
     with rebuilding(path, "train-maskrcnn", KeyError, TypeError, ValueError):
-        return backend.load(tensors, metadata, device, precision), dict(metadata)
+        return backend.load(tensors, metadata, device, precision, size), dict(metadata)
 
 
 class MaskRCNNLocalizer:

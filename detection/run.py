@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.runs.shown_paths import shown_path
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.images.transforms import fitted, square_scale
+from cxrloc.datasets.prepared.choice import select_radiographs
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.prepared.splits import Split, fold_split, whole_official_split
@@ -25,7 +27,7 @@ from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.provenance.sidecar import LookedAt, write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.detection.config import Init, resolve_init
-from cxrloc.detection.data import DetectionSet, Squares, with_negatives
+from cxrloc.detection.data import DetectionSet, Squares, training_images
 from cxrloc.detection.mask_rcnn import (
     Detections,
     MaskRCNNLocalizer,
@@ -35,13 +37,14 @@ from cxrloc.detection.mask_rcnn import (
 )
 from cxrloc.detection.run_config import MaskRCNNConfig, MaskRCNNFolder
 from cxrloc.detection.training import check_gate, fingerprint, torch_threads
-from cxrloc.detection.validation import image_of
+from cxrloc.detection.validation import image_of, write_stages
 from cxrloc.localization.evaluation.coco_ap import (
     AveragePrecision,
     ap_markdown,
     coco_ap,
     scaled_coco,
 )
+from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.masks import encode_mask
 from cxrloc.localization.predictions.results_file import write_predictions
 
@@ -71,7 +74,7 @@ def run_maskrcnn(config: MaskRCNNConfig) -> Path:
     """
     started = time.time()
     load_backend(config.backend)
-    with torch_threads(config.train.threads), process_group(config.train.device):
+    with torch_threads(config.train.threads), process_group(config.train.device, config.held):
         member().images_per_step(config.train.batch_size)  # checks itself before anything slow
         run = _prepare(config)
         folds = config.test_folds(run.prepared.k)
@@ -84,12 +87,12 @@ def _finish(
     run: _Run, folds: Sequence[int | None], looked_at: Sequence[LookedAt], started: float
 ) -> None:
     _pool(run, folds, looked_at)
-    config = run.config
+    config, out = run.config, run.out.path
     hashes = {
         "ground_truth": file_sha256(run.prepared.files.ground_truth),
         "folds": _hash_folds(run.prepared),
     }
-    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
+    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started, folder=out)
     write_json(run.out.manifest, manifest)
     print(f"Mask R-CNN: results in {run.out.path}. {RESEARCH_USE}.", flush=True)
 
@@ -105,8 +108,8 @@ def _prepare(config: MaskRCNNConfig) -> _Run:
         raise ValueError(
             f"data.diseases {unknown}: no box in {prepared.root}; expected some of {categories}"
         )
-    all_images = config.data.predict == "all" or config.data.negatives > 0
-    radiographs = [r for r in prepared.radiographs if all_images or r.boxes]
+    wanted = select_radiographs(prepared.radiographs, config.data.predict, prepared)
+    radiographs = prepared.radiographs if config.data.negatives > 0 else wanted
     cache = run_on_rank_zero(_open_cache, config, prepared, radiographs)
     for image_id, reason in cache.unreadable.items():
         print(f"left out, unreadable: {image_id}: {reason}", flush=True)
@@ -124,14 +127,13 @@ def _open_cache(
 
 
 def _run_fold(run: _Run, fold: int | None) -> LookedAt:
-    config, prepared = run.config, run.prepared
-    folder = run.out.fold(fold)
+    config, prepared, folder = run.config, run.prepared, run.out.fold(fold)
     train_set, validation_set = _sets(run, fold)
     detector = config.detector(run.diseases)
     ids = [r.image_id for r in train_set.radiographs]
     facts: dict[str, Any] = {
         "train_ids_sha256": fingerprint(sorted(ids)),
-        "prepared": str(prepared.root),
+        "prepared": shown_path(prepared.root, folder.path),
         "patients": list(patients_note(prepared.radiographs)),
     }
     if fold is not None:
@@ -153,14 +155,19 @@ def _run_fold(run: _Run, fold: int | None) -> LookedAt:
 def _predict_unless_done(run: _Run, bundle: Path, images: Sequence[Radiograph]) -> None:
     folder = MaskRCNNFolder(bundle.parent)
     mark = fingerprint(file_sha256(bundle), [r.image_id for r in images])
-    if _mark(folder) != mark:
-        _predict_fold(run, folder, load_predictor(bundle)[0], images)
+    if folder.predicted_mark != mark:
+        predictor = load_predictor(bundle)[0]
+        _predict_fold(run, folder, predictor, images)
+        boxed = tuple(r for r in images if r.boxes)
+        data = DetectionSet(boxed, run.squares, run.config.size, run.diseases)
+        write_stages(folder.stages, predictor, data)
         write_json(folder.predicted, {"of": mark, "images": len(images)})
 
 
 def _test_images(run: _Run, fold: int | None) -> list[Radiograph]:
-    everything, tested = run.config.data.predict == "all", set(_split(run, fold).test)
-    return [r for r in run.radiographs if r.image_id in tested and (everything or r.boxes)]
+    tested = set(_split(run, fold).test)
+    wanted = select_radiographs(run.radiographs, run.config.data.predict, run.prepared)
+    return [r for r in wanted if r.image_id in tested]
 
 
 def _split(run: _Run, fold: int | None) -> Split:
@@ -191,8 +198,8 @@ def _sets(run: _Run, fold: int | None) -> tuple[DetectionSet, DetectionSet | Non
     if not data.validation:
         train_ids |= validation_ids
     pool = [r for r in run.radiographs if r.image_id in train_ids]
-    chosen = with_negatives(pool, run.diseases, data.negatives, run.config.seed)
-    train_set = DetectionSet(chosen, run.squares, run.config.size, run.diseases)
+    chosen = training_images(pool, run.diseases, data.negatives > 0)
+    train_set = DetectionSet(chosen, run.squares, run.config.size, run.diseases, data.negatives)
     if not data.validation:
         return train_set, None
     boxed = tuple(r for r in run.radiographs if r.image_id in validation_ids and r.boxes)
@@ -202,36 +209,32 @@ def _sets(run: _Run, fold: int | None) -> tuple[DetectionSet, DetectionSet | Non
 def _predict_fold(
     run: _Run, folder: MaskRCNNFolder, predictor: Predictor, radiographs: Sequence[Radiograph]
 ) -> None:
-    detections: list[Detections] = []
+    of_boxes = MaskRCNNLocalizer(predictor, "box"), list[Localization]()
+    of_masks = MaskRCNNLocalizer(predictor, "mask"), list[Localization]()
+    small_masks: list[dict[str, Any]] = []
+    ids = {image["file_name"]: image["id"] for image in run.coco["images"]}
     starts = range(0, len(radiographs), _CHUNK)
     for start in progress(starts, f"predict {folder.path.name}", unit="chunk"):
         some = radiographs[start : start + _CHUNK]
-        detections += predictor.predict([image_of(r, run.squares, run.config.size) for r in some])
-    for path, box_from in ((folder.boxes, "box"), (folder.mask_boxes, "mask")):
-        localizer = MaskRCNNLocalizer(predictor, box_from)  # type: ignore[arg-type]
-        boxes = [
-            box for image in detections for box in localizer.from_detections(image, run.diseases)
-        ]
-        write_predictions(path, boxes, run.coco)
-    write_json(folder.small_masks, _small_masks(detections, run))
+        for image in predictor.predict([image_of(r, run.squares, run.config.size) for r in some]):
+            for localizer, boxes in (of_boxes, of_masks):
+                boxes += localizer.from_detections(image, run.diseases)
+            small_masks += _small_masks(image, run, ids[image.image_id])
+    write_predictions(folder.boxes, of_boxes[1], run.coco)
+    write_predictions(folder.mask_boxes, of_masks[1], run.coco)
+    write_json(folder.small_masks, small_masks)
 
 
-def _small_masks(detections: Sequence[Detections], run: _Run) -> list[dict[str, Any]]:
-    images = {image["file_name"]: image["id"] for image in run.coco["images"]}
+def _small_masks(image: Detections, run: _Run, image_id: int) -> Iterator[dict[str, Any]]:
     categories = {c["name"]: c["id"] for c in run.coco["categories"]}
-    entries = []
-    for image in detections:
-        small = _in_small_frame(image, run.config.size)
-        for row, disease in enumerate(small.diseases):
-            entries.append(
-                {
-                    "image_id": images[image.image_id],
-                    "category_id": categories[disease],
-                    "score": float(small.scores[row]),
-                    "segmentation": encode_mask(small.pasted_mask(row), small.size_hw),
-                }
-            )
-    return entries
+    small = _in_small_frame(image, run.config.size)
+    for row, disease in enumerate(small.diseases):
+        yield {
+            "image_id": image_id,
+            "category_id": categories[disease],
+            "score": float(small.scores[row]),
+            "segmentation": encode_mask(small.pasted_mask(row), small.size_hw),
+        }
 
 
 def _in_small_frame(image: Detections, size: int) -> Detections:
@@ -289,11 +292,6 @@ def average_precision(
 
 def _joined(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return [entry for path in paths for entry in json.loads(path.read_text())]
-
-
-def _mark(folder: MaskRCNNFolder) -> str:
-    path = folder.predicted
-    return str(json.loads(path.read_text())["of"]) if path.is_file() else ""
 
 
 def _hash_folds(prepared: PreparedData) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from cxrloc.datasets.prepared.choice import ImageChoice
 from cxrloc.detection.config import DetectorConfig, ModelConfig, TrainConfig
 
 MASK_RCNN = "maskrcnn.safetensors"
@@ -47,9 +49,20 @@ class MaskRCNNFolder:
         return self.path / "mask_rcnn_masks.json"
 
     @property
+    def stages(self) -> Path:
+        """Where a fold's detector loses findings."""
+        return self.path / "stages.md"
+
+    @property
     def predicted(self) -> Path:
         """Record of the source of a fold's boxes and masks."""
         return self.path / "predicted.json"
+
+    @property
+    def predicted_mark(self) -> str:
+        """Mark of that source; empty before the prediction."""
+        path = self.predicted
+        return str(json.loads(path.read_text())["of"]) if path.is_file() else ""
 
     @property
     def average_precision(self) -> Path:
@@ -79,9 +92,11 @@ class DataConfig:
             training too, and the last weights are kept.
             With a cosine down to zero the last weights are rarely worse, and a fifth more boxes is
             worth more than the choice.
-        negatives: additional training images without a box: below 1 a share of the boxed ones, from
-            1 on a number. Images labelled with one of the diseases are never negatives.
-        predict: boxed images of the test fold, or all of them.
+        negatives: images without any finding in each training epoch, per boxed image (.25 is one
+            for every four); each epoch draws others. An image with a finding but no box is never a
+            negative, nor is one where a disease is unknown.
+        predict: boxed images of the test fold, all of them, or those that are boxed or in the data
+            set's official test list.
         diseases: classes in order; empty means every disease with a box.
         cache: folder of the decoded pixels; empty means `pixel_cache` in the prepared folder.
         workers: processes that decode images the first time.
@@ -93,7 +108,7 @@ class DataConfig:
     folds: Literal["all"] | list[int] = "all"
     validation: bool = False
     negatives: float = 0.0
-    predict: Literal["boxed", "all"] = "boxed"
+    predict: ImageChoice = "boxed"
     diseases: tuple[str, ...] = ()
     cache: str = ""
     workers: int = 2
@@ -102,7 +117,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.negatives < 0:
             raise ValueError(
-                f"data.negatives {self.negatives}: expected a share or a number, 0 or more"
+                f"data.negatives {self.negatives}: expected a share of the boxed images, 0 or more"
             )
         if self.split == "official" and self.folds != "all":
             raise ValueError(f"data.folds {self.folds}: data.split official has no folds; omit it")
@@ -133,6 +148,11 @@ class MaskRCNNConfig:
         for key, value in (("out", self.out), ("data.prepared", self.data.prepared)):
             if not value:
                 raise ValueError(f"{key} is empty: expected a folder")
+        if self.train.patience and not self.data.validation:
+            raise ValueError(
+                f"train.patience {self.train.patience}: without validation images no epoch is "
+                "better than another; set data.validation true, or train.patience 0"
+            )
         if self.data.split == "official" and self.folds is not None:
             raise ValueError(f"folds {self.folds}: data.split official has no folds; omit it")
         self.detector(self.data.diseases)
@@ -140,6 +160,12 @@ class MaskRCNNConfig:
     def detector(self, diseases: tuple[str, ...]) -> DetectorConfig:
         """The detector of every fold."""
         return DetectorConfig(self.backend, self.size, diseases, self.seed, self.model, self.train)
+
+    @property
+    def held(self) -> Path | None:
+        """The folder that this run alone may write; trainings of some folds may share theirs."""
+        all_folds = self.folds is not None or self.data.folds == "all"
+        return Path(self.out) if all_folds or self.data.split == "official" else None
 
     def test_folds(self, k: int) -> tuple[int | None, ...]:
         """Test folds to run, among the prepared data's `k`; one None for the official split.

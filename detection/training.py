@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,6 @@ from cxrloc.classification.bundle.file import read_metadata
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
 from cxrloc.detection.config import DetectorConfig, Init, TrainConfig
 from cxrloc.detection.data import DetectionSet, class_counts
-
-KEPT_LAST = {"kept": "last"}
 
 
 def run_mark(
@@ -43,7 +43,8 @@ def run_mark(
         for images in (train_set, validation_set)
         if images is not None
     ]
-    return fingerprint(settings, sets, [init.kind, init.path and file_sha256(init.path)])
+    start = [init.kind, init.path and file_sha256(init.path)]
+    return fingerprint(settings, sets, train_set.negatives, start)
 
 
 def is_finished(bundle: Path, mark: str) -> bool:
@@ -73,7 +74,12 @@ def check_images(train_set: DetectionSet) -> None:
 
 
 def training_facts(
-    config: DetectorConfig, train_set: DetectionSet, mark: str, report: object, started: float
+    config: DetectorConfig,
+    train_set: DetectionSet,
+    mark: str,
+    report: object,
+    started: float,
+    folder: Path,
 ) -> dict[str, Any]:
     """Facts about the training for the bundle, whichever backend made it.
 
@@ -81,19 +87,48 @@ def training_facts(
         mark: result of `run_mark`.
         report: report on the initial weights; its first line is kept.
         started: seconds since the epoch.
+        folder: of the bundle.
     """
+    manifest = run_manifest(
+        config, seed=config.seed, hashes={"run": mark}, started=started, folder=folder
+    )
     return {
         "fingerprint": mark,
         "train_boxes": dict(class_counts(train_set)),
         "train_images": len(train_set),
         "weights": str(report).splitlines()[0],
-        "manifest": run_manifest(config, seed=config.seed, hashes={"run": mark}, started=started),
+        "manifest": manifest,
     }
 
 
-def kept_best(step: int, score: float) -> dict[str, Any]:
-    """Facts about weights chosen by validation; otherwise use `KEPT_LAST`."""
-    return {"kept": f"best of validation, step {step}", "validation_mean_iou": score}
+@dataclass
+class Best:
+    """The best validation so far, and how many have been worse since then."""
+
+    score: float = -math.inf
+    step: int = -1
+    worse: int = 0
+
+    def better(self, score: float, step: int) -> bool:
+        """Record a validation at this step; returns whether it is the best."""
+        if score <= self.score:
+            self.worse += 1
+            return False
+        self.score, self.step, self.worse = score, step, 0
+        return True
+
+    def stops(self, config: TrainConfig) -> bool:
+        """Whether the training has waited long enough for a better validation."""
+        return bool(config.patience) and self.worse >= config.patience
+
+
+def kept(best: Best, config: TrainConfig) -> dict[str, Any]:
+    """Facts for the bundle about which weights it holds."""
+    average = {"weights_average": config.weights_average} if config.weights_average else {}
+    if best.step < 0:
+        return {"kept": "last", **average}
+    chosen = {"kept": f"best of validation, step {best.step}", "validation_ap": best.score}
+    return {**chosen, **average}
 
 
 @contextmanager

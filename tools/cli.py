@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from cxrloc.configs.command_line import started_as
+from cxrloc.configs.command_line import run_tool, started_as
 from cxrloc.configs.verbs import VERBS
 
 _INTRODUCTION = """\
@@ -20,7 +20,7 @@ _CLOSING = """\
 `cxrloc VERB --help` shows examples and options; `cxrloc --version` the version.
 Exit status: 0 done; 1 done, but some inputs failed (audit-leakage: leaked);
 2 wrong usage, or files that are not what is needed; 3 nothing found, but not
-known (audit-leakage); 130 interrupted."""
+known (audit-leakage); 130 interrupted by Ctrl+C; 143 ended by SIGTERM."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,8 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if script is None:
         print(f"cxrloc: error: {_unknown(verb)}", file=sys.stderr)
         return 2
+
+    def run() -> int:
+        return int(importlib.import_module(script).main(arguments))  # libraries take their time
+
     with started_as(f"cxrloc {verb}"):
-        return int(importlib.import_module(script).main(arguments))
+        return run_tool("cxrloc", run, "nothing was done")
 
 
 def overview() -> str:

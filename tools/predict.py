@@ -48,6 +48,7 @@ from typing import TYPE_CHECKING, Any
 from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import add_any_image, add_model_options, run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
 
 # what needs torch is imported where it is used: --help and a wrong option answer at once
@@ -55,18 +56,14 @@ from cxrloc.datasets.prepared.image_files import listed_images
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.layouts import study_of
-from cxrloc.datasets.readers.loose_images import (
-    STUDIES,
-    image_name,
-    images_below,
-    unique_names,
-)
-from cxrloc.detection.run_config import MASK_RCNN
+from cxrloc.datasets.readers.loose_images import STUDIES, image_name, images_of, unique_names
+from cxrloc.detection.planning.external_models import check_unseen, detectors_at
 from cxrloc.localization.diagnosis.finished import (
     Probabilities,
     of_study,
     read_done,
     source_facts,
+    write_outputs,
 )
 from cxrloc.localization.diagnosis.prediction_table import terminal_table
 
@@ -82,11 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("predict", lambda: _run(_parser().parse_args(argv)))
 
 
+@while_holding(lambda arguments: writes_folder(arguments.out))
 def _run(arguments: argparse.Namespace) -> int:
     started = time.time()
     arguments.gate = bundle_at(arguments.gate)
-    if arguments.maskrcnn is not None:
-        arguments.maskrcnn = bundle_at(arguments.maskrcnn, MASK_RCNN)
+    arguments.maskrcnn = detectors_at(arguments.maskrcnn, arguments.ensemble, arguments.sizes)
     diagnoser = _diagnoser(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its images are done
@@ -95,12 +92,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
     """Predict the images that are not done yet; returns 1 if some of them failed, else 0."""
-    found = images_below(listed_images(arguments.inputs), arguments.out)
-    paths, failures = found.paths, found.failures
-    if not paths:
-        raise ValueError("; ".join(failures))
-    for sentence in found.passed_over:
-        print(f"predict: {sentence}", file=sys.stderr)
+    paths, failures = images_of("predict", listed_images(arguments.inputs), arguments.out)
+    check_unseen(arguments.maskrcnn if arguments.ensemble else (), paths)
     thresholds = diagnoser.examination_thresholds if any(map(study_of, paths)) else {}
     manifest, names = _manifest(arguments, diagnoser, started), unique_names(paths)
     done = {
@@ -145,6 +138,7 @@ def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
         arguments.precision,
         arguments.runtime,
         arguments.labels,
+        arguments.sizes,
     )
     diagnoser.any_image = arguments.any_image
     return diagnoser
@@ -161,7 +155,6 @@ def _predicted(
     from tqdm import tqdm
 
     from cxrloc.localization.diagnosis.diagnoser import stream
-    from cxrloc.localization.diagnosis.files import write_outputs
 
     for (path, source), image, diagnosis in stream(
         diagnoser,
@@ -242,9 +235,10 @@ def _manifest(
         "precision": arguments.precision,
         "runtime": diagnoser.runtime,
         "labels": diagnoser.labels,
+        "sizes": arguments.sizes,
         "dicom_out": arguments.dicom_out,
     }
-    manifest = run_manifest(settings, seed=0, hashes=hashes, started=started)
+    manifest = run_manifest(settings, seed=0, hashes=hashes, started=started, folder=arguments.out)
     # it goes into every image's JSON: without the command, which may name 100,000 images
     return {key: value for key, value in manifest.items() if key not in ("command", "wall_seconds")}
 
@@ -268,9 +262,12 @@ def _parser() -> argparse.ArgumentParser:
     looked_at = "images, folders, or prepared folders"
     parser.add_argument("inputs", nargs="+", type=_input, metavar="INPUT", help=looked_at)
     add_model_options(parser)
-    add_any_image(parser)
-    others = "read DICOM images that name another body part than the chest, with a warning"
-    parser.add_argument("--any-body-part", action="store_true", help=others)
+    add_any_image(parser, body_part=True)
+    fused = parser.add_argument_group("fused boxes of the detector")
+    together = "of all models in its run folder, on images of patients that none was trained on"
+    fused.add_argument("--ensemble", action="store_true", help=together)
+    sides = "of squares with these sides, such as 384 512 (default: the training's)"
+    fused.add_argument("--sizes", type=_count, nargs="+", default=[], metavar="N", help=sides)
     results = parser.add_argument_group("results")
     results.add_argument("--out", type=Path, required=True, help="folder for the results")
     renamed = "label map (YAML): disease of the gate -> name in the results, or null"

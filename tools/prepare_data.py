@@ -30,6 +30,7 @@ from pathlib import Path
 
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.prepared.check_images import check_images
 from cxrloc.datasets.prepared.folder import write_prepared
 from cxrloc.datasets.prepared.protocols.protocol import folds_of
@@ -137,7 +138,7 @@ def prepare(config: PrepareConfig) -> Path:
         print(f"folds of protocol {protocol}: score with cxrloc compare --protocol {protocol}")
     hashes = {path.name: file_sha256(path) for path in index.sources}
     manifest = {
-        **run_manifest(config, seed=config.seed, hashes=hashes, started=started),
+        **run_manifest(config, seed=config.seed, hashes=hashes, started=started, folder=out),
         "diseases": list(diseases),
         "protocol": protocol or None,
         "counts": {"in the lists": counts(radiographs), "on disk": counts(on_disk)},
@@ -184,9 +185,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("prepare_data", lambda: _prepare(load_config(PrepareConfig, argv, __doc__)))
 
 
+@while_holding(lambda config: writes_folder(Path(config.out)))
 def _prepare(config: PrepareConfig) -> None:
     out = prepare(config)
-    print(f"wrote {out}: {', '.join(sorted(path.name for path in out.glob('*.*')))}")
+    print(f"wrote {out}: {', '.join(sorted(path.name for path in out.glob('[!.]*.*')))}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import logging
 import os
-import signal
 import socket
 import tempfile
 import warnings
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from cxrloc.tools.server.service import Service
 
 _PORT = 8080
-_GRACE_SECONDS = 30  # for the answer about the running image; a second Ctrl+C does not wait
+_GRACE_SECONDS = 2  # for the answer about the running image
 _LIMIT_HELP = {
     "megabytes": "size of one file, in 10^6 bytes",
     "request_megabytes": "size of one request with all its files, in 10^6 bytes",
@@ -57,7 +57,7 @@ _LIMIT_HELP = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
-    return run_tool("serve", lambda: _serve(_parser().parse_args(argv)), "nothing was served")
+    return run_tool("serve", lambda: _serve(_parser().parse_args(argv)), "nothing is served now")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -117,6 +117,8 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
 def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
     import uvicorn
 
+    from cxrloc.tools.server.http.connections import protocol_with_deadline
+
     address = f"[{host}]" if ":" in host else host
 
     class Server(uvicorn.Server):
@@ -127,18 +129,21 @@ def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             service.worker.stop()  # the running image is answered, those that wait are refused
+            logging.disable()  # uvicorn logs a traceback for each request that it does not wait for
             await super().shutdown(sockets)
 
     # NiceGUI looks for its server among all objects, and torch's deprecated ones warn about that
     warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_GRACE_SECONDS
+        app,
+        host=host,
+        port=port,
+        http=protocol_with_deadline(),
+        log_level="warning",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = Server(config)
-    # uvicorn shuts down and sends itself the signal again: SIGTERM would kill us before we tidy up
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run()
+    server.run()  # on a signal it shuts down, and then lets the signal through
     return 0 if server.started else 2  # uvicorn has said why: mostly that the port is taken
 
 

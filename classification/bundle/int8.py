@@ -20,10 +20,12 @@ KIND = "int8"
 
 
 def bundle_fingerprint(bundle: ClassifierBundle) -> str:
-    """Fingerprint of everything INT8 weights depend on: backbone and preprocessing without size."""
+    """Fingerprint of what INT8 weights depend on: backbone, map and preprocessing without size."""
     values, tensors = stored(bundle.preprocessing)
     values = {name: value for name, value in values.items() if name != "size"}
-    return fingerprint({**bundle.model.backbone.state_dict(), **tensors}, str(values))
+    network = bundle.model
+    settings = f"{values} {network.map_stride}"
+    return fingerprint({**network.backbone.state_dict(), **tensors}, settings)
 
 
 def int8_path(classifier: Path) -> Path:

@@ -190,7 +190,6 @@ def _watched(
         for name, layer in network.named_modules()
         if isinstance(layer, nn.Conv2d)
         and layer.groups == 1
-        and layer.dilation == (1, 1)
         and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)
     ]
@@ -228,8 +227,11 @@ def _patches(x: torch.Tensor, layer: nn.Conv2d, generator: torch.Generator) -> t
     assert not isinstance(layer.padding, str)  # see `_watched`
     above, left = layer.padding
     padded = F.pad(x, (left, left, above, above))
-    windows = padded.unfold(2, layer.kernel_size[0], layer.stride[0])
-    windows = windows.unfold(3, layer.kernel_size[1], layer.stride[1])
+    windows = padded
+    for axis, (side, step, apart) in enumerate(
+        zip(layer.kernel_size, layer.stride, layer.dilation, strict=True), start=2
+    ):
+        windows = windows.unfold(axis, (side - 1) * apart + 1, step)[..., ::apart]
     columns = windows.shape[3]
     some = torch.randperm(windows.shape[2] * columns, generator=generator)[:_PATCHES]
     return windows[0, :, some // columns, some % columns].transpose(0, 1).flatten(1)

@@ -31,7 +31,7 @@ def folded(backbone: nn.Module) -> nn.Module:
 
 def exported(model: ChestClassifier, shape: Shape) -> Path:
     """ONNX file of the folded backbone for one image of this shape; created at first use."""
-    key = fingerprint(model.backbone.state_dict(), torch.__version__)
+    key = fingerprint(model.backbone.state_dict(), f"{torch.__version__} {model.map_stride}")
     return _cached(
         f"{model.architecture}_{shape[-1]}px_{key}", lambda: folded(model.backbone), shape
     )
@@ -41,7 +41,8 @@ def exported_int8(model: ChestClassifier, int8: Int8Backbone, shape: Shape) -> P
     """The same for the backbone in INT8, for one image from `Int8Backbone.inputs`."""
     network = int8.network(folded(model.backbone))
     inputs = [(name, layer.step, layer.zero) for name, layer in int8.layers.items()]
-    key = fingerprint(network.state_dict(), f"{torch.__version__} {shape} {inputs} {int8.grey}")
+    more = f"{torch.__version__} {model.map_stride} {shape} {inputs} {int8.grey}"
+    key = fingerprint(network.state_dict(), more)
     return _cached(f"{model.architecture}_int8_{shape[-1]}px_{key}", lambda: network, shape)
 
 

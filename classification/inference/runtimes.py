@@ -81,7 +81,7 @@ class Runtime:
         name: program, number format and device, for the records.
         precision: the number format of its computation; with INT8, of the rest.
         device: device of the input and the features.
-        backbone: (N, C, S, S) float32 -> features (N, K, S/32, S/32) of any float type.
+        backbone: (N, C, S, S) float32 -> features (N, K, h, w) of any float type.
     """
 
     name: str

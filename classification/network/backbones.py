@@ -1,12 +1,14 @@
-"""Build networks by name: torchvision's, cut after the map that they pool, and three small CNNs.
+"""Build networks by name: torchvision's, cut after the map that they pool, and four others.
 
 Every backbone takes (N, 3, H, W), or (N, 1, H, W) after `single_channel`, of at least 32 x 32 px.
-It returns (N, C, H/32, W/32), the map whose mean over the cells goes into the head. Its tensors
-have torchvision's names, so torchvision's weights fit. The map, the A of Grad-CAM, is per family
+It returns (N, C, H/32, W/32), the map whose mean over the cells goes into the head (finer after
+`map_stride.refine_map`). Its tensors have torchvision's names, so torchvision's weights fit. The
+map, the A of Grad-CAM, is per family
 
     resnet        the ReLU of the last block
     densenet      the ReLU after norm5
     efficientnet  the SiLU of the last convolution: never below -0.28, but negative in places
+    efficientnet_lite0  the ReLU6 of the last convolution
     googlenet     the ReLUs of the four branches of inception5b, concatenated
     vgg           the last max pooling of ReLUs
     convnext      the output sum of the last block: no activation follows, so it has either sign
@@ -16,8 +18,8 @@ Grad-CAM does not depend on the sign: its ReLU applies to the weighted sum of th
 
 Some published networks have more than a linear layer after the mean. ConvNeXt's LayerNorm stays, as
 the first layer of the head. VGG's three dense layers on 7 x 7 cells (124 of its 138 million
-parameters) are replaced by the mean and the common head. The dropout of EfficientNet and GoogLeNet
-before their linear layer and GoogLeNet's two auxiliary heads are left out.
+parameters) are replaced by the mean and the common head. The dropout of the EfficientNets and
+GoogLeNet before their linear layer and GoogLeNet's two auxiliary heads are left out.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from cxrloc.classification.network import efficientnet_lite
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-STRIDE = 32  # input pixels per cell of the map, and so the smallest input
+STRIDE = 32  # input pixels per cell of the map unless it is refined, and the smallest input
 STAGES = 5
 
 
@@ -46,11 +50,19 @@ class Family:
             tensors is in one of them: together they are the whole backbone.
         head_norm: torchvision's name of a LayerNorm between the mean and the linear layer, or
             empty.
+        own_name: name of a tensor in the published file -> its name in the backbone.
+        refinable: each of the last two stages halves the map by a convolution, so that `refine_map`
+            can undo it.
+        even: the strided layers are centred on even pixels, so cell i of a map of stride s sees the
+            area around pixel s i.
     """
 
     backbone: Callable[[str], nn.Module]
     stages: tuple[tuple[str, ...], ...]
     head_norm: str = ""
+    own_name: Callable[[str], str] = str
+    refinable: bool = False
+    even: bool = False
 
     def __post_init__(self) -> None:
         if len(self.stages) != STAGES:
@@ -83,20 +95,28 @@ def _features_alone(name: str) -> nn.Module:
 def _googlenet(name: str) -> nn.Module:
     network = _torchvision(name, aux_logits=False, init_weights=True)
     layers = _layers(network, without=("avgpool", "dropout", "fc"))
-    return nn.Sequential(OrderedDict(rescale=_Rescale(), **layers))
+    return nn.Sequential(OrderedDict(rescale=_Rescale(0.5, 0.5), **layers))
+
+
+def _efficientnet_lite0(name: str) -> nn.Module:
+    rescale = _Rescale(efficientnet_lite.CENTRE, efficientnet_lite.RANGE)
+    return _he_normal(nn.Sequential(OrderedDict(rescale=rescale, **efficientnet_lite.layers())))
 
 
 class _Rescale(nn.Module):
-    """Convert ImageNet's normalisation to (x - 0.5) / 0.5, used to train GoogLeNet's weights."""
+    """Convert ImageNet's normalisation to (x - centre) / span, with x in 0..1.
+
+    GoogLeNet and EfficientNet-Lite0 were trained so.
+    """
 
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, centre: float, span: float) -> None:
         super().__init__()
-        scale = [s / 0.5 for s in IMAGENET_STD]
-        shift = [(m - 0.5) / 0.5 for m in IMAGENET_MEAN]
-        # not persistent: constants that are missing from torchvision's files
+        scale = [s / span for s in IMAGENET_STD]
+        shift = [(m - centre) / span for m in IMAGENET_MEAN]
+        # not persistent: constants that are missing from the published files
         self.register_buffer("scale", torch.tensor(scale).view(3, 1, 1), persistent=False)
         self.register_buffer("shift", torch.tensor(shift).view(3, 1, 1), persistent=False)
 
@@ -169,7 +189,7 @@ def _blocks(layers: Callable[[int, int], list[nn.Module]]) -> nn.Module:
 def single_channel(backbone: nn.Module) -> None:
     """Reduce a backbone to one input channel, in place, by summing its first kernels over three.
 
-    Its output for an image equals the former output for the image repeated three times. GoogLeNet's
+    Its output for an image equals the former output for the image repeated three times. A network's
     own normalisation uses the mean of its constants over the channels.
     """
     for layer in backbone.modules():
@@ -210,7 +230,12 @@ def _numbered(*stages: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
 
 # as in ResNet, stages two to five are at 1/4, 1/8, 1/16, 1/32 of the input; only VGG and the small
 # CNNs have no stem, and stages at 1, 1/2, ... 1/16
-_RESNET = Family(_resnet, (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)))
+_RESNET = Family(
+    _resnet,
+    (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)),
+    refinable=True,
+    even=True,
+)
 _DENSENET = Family(
     _densenet,
     (
@@ -221,7 +246,18 @@ _DENSENET = Family(
         ("features.denseblock4", "features.norm5"),
     ),
 )
-_EFFICIENTNET = Family(_features_alone, _numbered((0,), (1, 2), (3,), (4, 5), (6, 7, 8)))
+_EFFICIENTNET = Family(
+    _features_alone,
+    _numbered((0,), (1, 2), (3,), (4, 5), (6, 7, 8)),
+    refinable=True,
+    even=True,
+)
+_EFFICIENTNET_LITE = Family(
+    _efficientnet_lite0,
+    (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4", "conv2", "bn2")),
+    own_name=efficientnet_lite.own_name,
+    refinable=True,
+)
 _GOOGLENET = Family(
     _googlenet,
     (
@@ -248,6 +284,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "efficientnet_b0": Architecture(_EFFICIENTNET, 1280),
     "efficientnet_b4": Architecture(_EFFICIENTNET, 1792),
     "efficientnet_b7": Architecture(_EFFICIENTNET, 2560),
+    "efficientnet_lite0": Architecture(_EFFICIENTNET_LITE, efficientnet_lite.MAP_CHANNELS),
     "googlenet": Architecture(_GOOGLENET, 1024),
     "vgg16": Architecture(_VGG16, 512),
     "convnext_tiny": Architecture(_CONVNEXT, 768),

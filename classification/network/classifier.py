@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,19 +13,22 @@ from torch import nn
 
 from cxrloc.classification.network.backbones import (
     ARCHITECTURES,
+    STAGES,
     STRIDE,
     Architecture,
     single_channel,
 )
 from cxrloc.classification.network.demographics import unknown, width
+from cxrloc.classification.network.map_stride import refine_map
 from cxrloc.classification.network.weights import (
     LoadReport,
-    download_imagenet,
+    imagenet_weights,
     load_partial,
     read_weights,
 )
 
 HEADS = ("linear", "two_layer")
+MAP_STRIDES = (32, 16, 8)
 HIDDEN = 256  # width of the two-layer head
 
 
@@ -36,11 +40,11 @@ class ClassifierOutput(NamedTuple):
 
 
 class ChestClassifier(nn.Module):
-    """Backbone - mean over the map - head. One pass gives the logits and the map for CAMs.
+    """Backbone - pooling of the map - head. One pass gives the logits and the map for CAMs.
 
     Attributes:
         backbone: (N, 3, S, S) -> (N, C, S/32, S/32), with torchvision's tensor names; (N, 1, S, S)
-            with one input channel.
+            with one input channel; a finer map with a smaller `map_stride`.
         head: (N, C) -> (N, D); `nn.Linear` or `Linear - ReLU - Linear` (Deep MedIA), after a
             LayerNorm if the architecture has one (ConvNeXt).
         demographics: inputs in addition to the image, see
@@ -48,6 +52,8 @@ class ChestClassifier(nn.Module):
         demographic_head: (N, E) -> (N, D), added to the head's logits. With a linear head this
             equals one layer over the pooled map and the demographics together. It does not touch
             the map or the head, so class activation maps stay exact. Starts at 0.
+        lse_r: 0 pools by the mean over the cells; otherwise by log-sum-exp with this r (Wang et al.
+            2017), near the mean for a small r and near the maximum for a large one.
     """
 
     def __init__(
@@ -57,11 +63,15 @@ class ChestClassifier(nn.Module):
         head: str,
         in_channels: int = 3,
         demographics: Sequence[str] = (),
+        map_stride: int = STRIDE,
+        lse_r: float = 0.0,
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.head_kind = head
+        self.map_stride, self.lse_r = map_stride, lse_r
         self.backbone = ARCHITECTURES[architecture].family.backbone(architecture)
+        refine_map(self.backbone, halving_stages(architecture, map_stride))
         if in_channels == 1:
             single_channel(self.backbone)
         self.head = _head(ARCHITECTURES[architecture], num_diseases, head)
@@ -69,6 +79,11 @@ class ChestClassifier(nn.Module):
         if self.demographics:
             self.demographic_head = nn.Linear(width(self.demographics), num_diseases, bias=False)
             nn.init.zeros_(self.demographic_head.weight)
+
+    @property
+    def even(self) -> bool:
+        """Whether cell i of the map sees the area around pixel `map_stride` i (see `Family`)."""
+        return ARCHITECTURES[self.architecture].family.even
 
     def forward(
         self, x: torch.Tensor, demographics: torch.Tensor | None = None
@@ -91,10 +106,42 @@ class ChestClassifier(nn.Module):
         """Logits from features (N, C, h, w) of the backbone or of an export of it."""
         # the head stays in float32 under autocast: it costs nothing, and bfloat16 logits have ties
         with torch.autocast(features.device.type, enabled=False):
-            logits = self.head(features.float().mean(dim=(2, 3)))
+            logits = self.head(self.pool(features.float()))
             if self.demographics:
                 logits = logits + self._of_demographics(demographics, logits)
             return ClassifierOutput(logits, features)
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, C) from features (N, C, h, w), float32.
+
+        Either way the gradients of a channel's cells add up to 1, so that Grad-CAM's weights, their
+        means over the cells, are the same: 1 / (h w) times the gradient of the head.
+        """
+        if not self.lse_r:
+            return features.mean(dim=(2, 3))
+        cells = self.lse_r * features.flatten(2)
+        return (cells.logsumexp(dim=2) - math.log(cells.shape[2])) / self.lse_r
+
+    def cell_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, D, h, w) logits of the cells of features (N, C, h, w): their mean are the image's.
+
+        Raises:
+            ValueError: for a head that is not linear, or another pooling than the mean: the logits
+                are no mean over the cells.
+        """
+        if self.lse_r:
+            raise ValueError(
+                f"logits of a map pooled by log-sum-exp (r {self.lse_r:g}) are no mean over cells; "
+                "expected model.lse_r 0"
+            )
+        if not isinstance(self.head, nn.Linear):
+            raise ValueError(
+                f"the head of {self.architecture} is not one linear layer, so its logits are no "
+                "mean over cells; expected model.head linear, and no convnext_tiny"
+            )
+        with torch.autocast(features.device.type, enabled=False):
+            kernels = self.head.weight[:, :, None, None]
+            return nn.functional.conv2d(features.float(), kernels, self.head.bias)
 
     def _of_demographics(self, known: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
         if known is None:
@@ -112,6 +159,8 @@ def build_classifier(
     seed: int = 0,
     in_channels: int = 3,
     demographics: Sequence[str] = (),
+    map_stride: int = STRIDE,
+    lse_r: float = 0.0,
 ) -> tuple[ChestClassifier, LoadReport]:
     """Build a classifier, and report which initial weights it received.
 
@@ -119,7 +168,7 @@ def build_classifier(
         architecture: a key of `ARCHITECTURES`.
         num_diseases: number of logits.
         head: a member of `HEADS`.
-        weights: "none", "imagenet" (torchvision's, by name) or a path to a `.safetensors` or `.pth`
+        weights: "none", "imagenet" (see `imagenet_weights`) or a path to a `.safetensors` or `.pth`
             file, which may contain only some of the tensors; a bundle of this project works too,
             and its head is used if it fits.
         seed: seed of the random values for tensors that are not loaded.
@@ -127,9 +176,12 @@ def build_classifier(
             over red, green and blue, which is equivalent to repeating a grey image three times.
         demographics: inputs in addition to the image, see
             `cxrloc.classification.network.demographics`.
+        map_stride: pixels to a cell of the map, 32, 16 or 8 (see `halving_stages`).
+        lse_r: 0, or r of a log-sum-exp pooling (see `ChestClassifier`).
 
     Raises:
-        ValueError, FileNotFoundError: for an unknown name, or unavailable weights.
+        ValueError, FileNotFoundError: for an unknown name, a map that the network cannot have, or
+            unavailable weights.
     """
     check_name("architecture", architecture, tuple(ARCHITECTURES))
     check_name("head", head, HEADS)
@@ -137,14 +189,32 @@ def build_classifier(
         raise ValueError(f"num_diseases {num_diseases}, expected at least 1")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ChestClassifier(architecture, num_diseases, head, in_channels, demographics)
+        model = ChestClassifier(
+            architecture, num_diseases, head, in_channels, demographics, map_stride, lse_r
+        )
     if str(weights) == "none":
         return model, LoadReport()
     if str(weights) == "imagenet":
-        tensors, source = download_imagenet(architecture), f"imagenet ({architecture})"
+        tensors, source = imagenet_weights(architecture), f"imagenet ({architecture})"
     else:
         tensors, source = read_weights(Path(weights)), str(weights)
     return model, _load(model, tensors, source)
+
+
+def halving_stages(architecture: str, map_stride: int) -> tuple[tuple[str, ...], ...]:
+    """The last stages that must not halve the map for it to have this stride; none at 32.
+
+    Raises:
+        ValueError: if the network's map cannot have it.
+    """
+    if map_stride not in MAP_STRIDES:
+        expected = ", ".join(map(str, MAP_STRIDES))
+        raise ValueError(f"map_stride {map_stride}, expected one of {expected}")
+    family = ARCHITECTURES[architecture].family
+    stages = family.stages[STAGES - MAP_STRIDES.index(map_stride) :]
+    if stages and not family.refinable:
+        raise ValueError(f"map_stride {map_stride}, expected {STRIDE} with {architecture}")
+    return stages
 
 
 def present_against_absent(model: ChestClassifier) -> ChestClassifier:
@@ -178,8 +248,8 @@ def _head(architecture: Architecture, num_diseases: int, kind: str) -> nn.Module
 
 
 def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str) -> LoadReport:
-    norm = ARCHITECTURES[model.architecture].family.head_norm
-    renamed = {_own_name(n, norm): t for n, t in tensors.items()}
+    family = ARCHITECTURES[model.architecture].family
+    renamed = {_own_name(family.own_name(n), family.head_norm): t for n, t in tensors.items()}
     model_state = model.state_dict()
     kernels = [n for n, tensor in renamed.items() if tensor.ndim == 4 and n in model_state]
     for name in kernels:
@@ -189,7 +259,7 @@ def _load(model: ChestClassifier, tensors: dict[str, torch.Tensor], source: str)
 
 
 def _own_name(name: str, head_norm: str) -> str:
-    """Add the prefix "backbone." to torchvision's names; heads of our own bundles keep "head."."""
+    """Add the prefix "backbone." to names of a backbone; heads of our own bundles keep "head."."""
     if head_norm and name.startswith(f"{head_norm}."):
         return f"head.0{name.removeprefix(head_norm)}"
     return name if name.startswith(("head.", "demographic_head.")) else f"backbone.{name}"

@@ -1,4 +1,4 @@
-"""Load initial weights from a file or torchvision, and report what was and was not loaded."""
+"""Load initial weights from a file, torchvision or a package, and report what was not loaded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+
+from cxrloc.classification.network import efficientnet_lite
 
 # prefixes that other programs and our own bundles add to torchvision's tensor names
 _PREFIXES = ("module.", "model.", "backbone.body.", "backbone.")
@@ -115,12 +117,21 @@ def load_partial(
     return report
 
 
-def download_imagenet(architecture: str) -> dict[str, torch.Tensor]:
-    """Torchvision's ImageNet-1k (V1) weights, from its cache or its download site.
+def imagenet_weights(architecture: str) -> dict[str, torch.Tensor]:
+    """ImageNet-1k weights under their published names.
+
+    EfficientNet-Lite0's come from an installed package, the others are torchvision's (V1), from its
+    cache or its download site.
 
     Raises:
-        ValueError: if torchvision has none, or they are neither cached nor downloadable.
+        ValueError: if there are none, or they are neither on this machine nor downloadable.
     """
+    if architecture == efficientnet_lite.NAME:
+        return read_weights(efficientnet_lite.imagenet_file())
+    return _of_torchvision(architecture)
+
+
+def _of_torchvision(architecture: str) -> dict[str, torch.Tensor]:
     from torchvision.models import get_model_weights
 
     try:

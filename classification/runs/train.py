@@ -57,7 +57,12 @@ from cxrloc.classification.runs.run import (
     write_gate_provenance,
 )
 from cxrloc.classification.training.batches import ImageBatches
-from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
+from cxrloc.classification.training.distributed import (
+    member,
+    process_group,
+    run_on_rank_zero,
+    sole_run,
+)
 from cxrloc.classification.training.stages import Trained, train
 from cxrloc.classification.training.trainer import forget_checkpoints
 from cxrloc.datasets.files.atomic import write_text
@@ -76,9 +81,12 @@ def run_classifier(config: ClassifierConfig) -> Path:
     Raises:
         ValueError, FileNotFoundError: for unusable settings, data or weights.
     """
-    with process_group(config.train.device):
+    out = Path(config.out)
+    # trainings of single folds may run at once into the folder that they share
+    shared = config.data.split == "folds" and config.data.fold != "all"
+    with process_group(config.train.device, None if shared else out):
         _run(config)
-    return Path(config.out)
+    return out
 
 
 def _run(config: ClassifierConfig) -> None:
@@ -89,7 +97,8 @@ def _run(config: ClassifierConfig) -> None:
         done = run_on_rank_zero(_begin_fold, run, fold)
         print(_headline(fold, f"training {number} of {len(folds)}", done), flush=True)
         if not done:
-            _run_fold(run, fold)
+            with sole_run(fold.folder):
+                _run_fold(run, fold)
         run_on_rank_zero(list_images, run, fold)
     run_on_rank_zero(_finish, run, folds)
 
@@ -146,7 +155,9 @@ def _write_fold(
     points, of_examinations = choose_points(scored)
     rows = _rows(test, chosen.test, thresholds_of(points), run.diseases, fold.number)
     seed, trained = run.config.train.seed, chosen.trained
-    manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
+    manifest = run_manifest(
+        run.config, seed=seed, hashes=input_hashes(run), started=started, folder=fold.folder
+    )
     manifest |= {**run.label_facts, "patients": list(patients_note(run.prepared.radiographs))}
     stages = report_stages(run, fold, chosen, predicted_stages, manifest)
     details = {
@@ -182,6 +193,8 @@ def _train_fold(run: Run, fold: Fold) -> tuple[Trained, LoadReport]:
         seed=run.config.train.seed,
         in_channels=INPUTS[settings.input],
         demographics=settings.demographics,
+        map_stride=settings.map_stride,
+        lse_r=settings.lse_r,
     )
     notes = random_notes(_random_layers(run, report))
     print(report, *(f"{note}." for note in notes), sep="\n", flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,11 @@ from cxrloc.classification.bundle.preprocessing import (
     mean_image_of,
     mean_image_tensors,
 )
-from cxrloc.classification.config import ModelConfig, TrainConfig
+from cxrloc.classification.config import ModelConfig
 from cxrloc.classification.network.demographics import encode
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.distributed import Member
+from cxrloc.classification.training.losses.boxes import BoxRegions
 from cxrloc.classification.training.samplers import Order
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.images.mean_image import mean_image
@@ -30,7 +32,8 @@ from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 from cxrloc.datasets.shards.read import ShardSet
 
-Batch = tuple[torch.Tensor, ...]  # squares, labels and optionally demographics
+# squares, labels and, optionally, demographics, or the pairs and masks of `BoxRegions`
+Batch = tuple[torch.Tensor, ...]
 Loader = DataLoader[Batch]
 _MEAN_IMAGE = "mean_image.safetensors"  # kept with the checkpoints
 
@@ -45,6 +48,7 @@ class ImageBatches(Dataset[Batch]):
         diseases: the columns of the labels.
         image_ids, patients, labels: per image; labels are (N, D).
         demographics: (N, E); E is 0 without demographics.
+        regions: where the diseases are, for a training with boxes; its masks follow in each batch.
         groups: (N,) row group of each image in its shards; None for a pixel cache.
     """
 
@@ -64,6 +68,7 @@ class ImageBatches(Dataset[Batch]):
         self.labels = label_matrix(radiographs, diseases)
         self.demographics = encode(demographics, radiographs)
         self.groups = row_groups(cache, self.image_ids)
+        self.regions: BoxRegions | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -78,6 +83,8 @@ class ImageBatches(Dataset[Batch]):
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         labels = self.labels[list(positions)].astype(np.float32)
         batch = torch.from_numpy(self.squares(positions)), torch.from_numpy(labels)
+        if self.regions is not None:
+            return (*batch, *self.regions.of_batch(positions))
         demographics = self.demographics[list(positions)]
         return (*batch, torch.from_numpy(demographics)) if demographics.shape[1] else batch
 
@@ -106,9 +113,14 @@ class EpochBatches(Sampler[list[int]]):
     """
 
     def __init__(
-        self, count: int, batch_size: int, order: Order | None = None, member: Member | None = None
+        self,
+        count: int,
+        batch_size: int,
+        order: Order | None = None,
+        member: Member | None = None,
+        most: int = 0,
     ) -> None:
-        """Choose the batches of `member` (default: a single process).
+        """Choose the batches of `member` (default: a single process), at most `most` unless 0.
 
         Raises:
             ValueError: if `batch_size` or the images cannot be divided among the processes.
@@ -116,7 +128,7 @@ class EpochBatches(Sampler[list[int]]):
         self.count = count if order is None else len(order)
         self.member = member or Member()
         self.size = self.member.images_per_step(batch_size)
-        self.batch_size, self.order, self.epoch = batch_size, order, 0
+        self.batch_size, self.order, self.epoch, self.most = batch_size, order, 0, most
         least = self.member.world_size if order is None else batch_size
         if self.member.world_size > 1 and self.count < least:
             raise ValueError(
@@ -131,7 +143,8 @@ class EpochBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         if self.order is None:
             return -(-len(self.member.share(self.count)) // self.size)
-        return max(self.count // self.batch_size, min(self.count, 1))
+        steps = max(self.count // self.batch_size, min(self.count, 1))
+        return min(steps, self.most) if self.most else steps
 
     def __iter__(self) -> Iterator[list[int]]:
         positions = self._positions()
@@ -154,39 +167,75 @@ def make_loader(
     order: Order | None = None,
     workers: int = 0,
     member: Member | None = None,
+    most: int = 0,
 ) -> Loader:
     """Loader of whole batches (no collation of single images); see `EpochBatches`."""
     return DataLoader(
         images,
-        sampler=EpochBatches(len(images), batch_size, order, member),
+        sampler=EpochBatches(len(images), batch_size, order, member, most),
         batch_size=None,
         num_workers=workers,
         persistent_workers=workers > 0,
     )
 
 
+@dataclass(frozen=True)
+class Changes:
+    """Random changes of the N images of a batch, drawn once for the images and their masks.
+
+    Attributes:
+        theta: (N, 2, 3) maps from output to input coordinates, both in -1..1.
+        gain: (N,) factors on the grey values.
+    """
+
+    theta: torch.Tensor
+    gain: torch.Tensor
+
+    @classmethod
+    def draw(
+        cls, n: int, config: TrainConfig, rng: np.random.Generator, member: Member | None = None
+    ) -> Changes:
+        """Draw rotation, scale, shift, flip and brightness of each image.
+
+        Args:
+            n: images of this process.
+            config: the largest changes.
+            rng: a numpy generator, so that CPU and GPU draw the same.
+            member: process of these images within the step (default: a single process); an image is
+                changed as in a single process.
+        """
+        member = member or Member()
+        everyone = n * member.world_size
+        of_this_rank = slice(n * member.rank, n * (member.rank + 1))
+        theta = torch.from_numpy(_affine(everyone, config, rng)[of_this_rank])
+        gain = 1 + config.brightness * rng.uniform(-1, 1, everyone).astype(np.float32)
+        return cls(theta, torch.from_numpy(gain[of_this_rank]))
+
+    def of_images(self, grey: torch.Tensor) -> torch.Tensor:
+        """Change (N, S, S) or (N, C, S, S) float in 0..255, on any device."""
+        planes = grey if grey.ndim == 4 else grey.unsqueeze(1)
+        moved = _moved(planes, self.theta)
+        factor = self.gain.to(grey.device)[:, None, None, None]
+        return (moved * factor).clamp(0, 255).view(grey.shape)
+
+    def of_masks(self, masks: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Move (P, S, S) masks, in 0..255, as the images at these rows (P,); float in 0..1."""
+        planes = masks.unsqueeze(1).float() / 255
+        return _moved(planes, self.theta[rows.cpu()]).squeeze(1)
+
+
+def _moved(planes: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    if not len(planes):  # torch makes no grid of nothing
+        return planes
+    grid = F.affine_grid(theta.to(planes.device), list(planes.shape), align_corners=False)
+    return F.grid_sample(planes, grid, padding_mode="zeros", align_corners=False)
+
+
 def augment(
     grey: torch.Tensor, config: TrainConfig, rng: np.random.Generator, member: Member | None = None
 ) -> torch.Tensor:
-    """Random small rotation, scale, shift and brightness, one of each per image.
-
-    Args:
-        grey: (N, S, S) or (N, C, S, S) float in 0..255, on any device.
-        config: the largest changes.
-        rng: a numpy generator, so that CPU and GPU draw the same.
-        member: process of these images within the step (default: a single process); an image is
-            changed as in a single process.
-    """
-    n, member = len(grey), member or Member()
-    everyone = n * member.world_size
-    of_this_rank = slice(n * member.rank, n * (member.rank + 1))
-    planes = grey if grey.ndim == 4 else grey.unsqueeze(1)
-    theta = torch.from_numpy(_affine(everyone, config, rng)[of_this_rank]).to(grey.device)
-    gain = 1 + config.brightness * rng.uniform(-1, 1, everyone).astype(np.float32)
-    grid = F.affine_grid(theta, list(planes.shape), align_corners=False)
-    moved = F.grid_sample(planes, grid, padding_mode="zeros", align_corners=False)
-    factor = torch.from_numpy(gain[of_this_rank]).to(grey.device)[:, None, None, None]
-    return (moved * factor).clamp(0, 255).view(grey.shape)
+    """Random changes of images alone: see `Changes`."""
+    return Changes.draw(len(grey), config, rng, member).of_images(grey)
 
 
 def mean_box_sizes(

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from cxrloc.classification.network.precision import resolve_device
+from cxrloc.datasets.files.runs.locks import writes_folder
 
 # rank 0 may decode a whole data set or draw figures while the others wait
 PATIENCE = timedelta(hours=12)
@@ -63,17 +65,25 @@ def member() -> Member:
 
 
 @contextmanager
-def process_group(device: str) -> Iterator[None]:
-    """Join all processes started by torchrun for the block; without torchrun, do nothing.
+def process_group(device: str, out: Path | None = None) -> Iterator[None]:
+    """Join all processes started by torchrun for the block, and hold a run's folder.
 
     On GPUs, process i of a machine uses its GPU i. Output of ranks other than 0 is dropped.
 
     Args:
         device: the setting `train.device`.
+        out: see `sole_run`.
 
     Raises:
         ValueError: for a device that several processes cannot share.
+        OSError: if another run holds the folder.
     """
+    with _joined(device), sole_run(out):
+        yield
+
+
+@contextmanager
+def _joined(device: str) -> Iterator[None]:
     if not dist.is_torchelastic_launched() or dist.is_initialized() or _environment("WORLD") == 1:
         yield
         return
@@ -117,6 +127,19 @@ def run_on_rank_zero(function: Callable[..., Result], *arguments: Any) -> Result
     return result  # type: ignore[no-any-return]
 
 
+@contextmanager
+def sole_run(folder: Path | None) -> Iterator[None]:
+    """Hold a folder, if given, on behalf of all processes: rank 0 does.
+
+    Raises:
+        OSError: on rank 0, if another run holds it.
+    """
+    with ExitStack() as held:
+        if folder is not None:
+            run_on_rank_zero(held.enter_context, writes_folder(folder))
+        yield
+
+
 def gather(rows: torch.Tensor) -> torch.Tensor:
     """Concatenate the rows (N, ...) of all ranks, on every rank, in rank order.
 
@@ -132,7 +155,7 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
 
 
 def mean_over_ranks(mean: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight a rank's mean loss over its `known` labels for the mean over all ranks.
+    """Weight a rank's mean loss over its `known` labels, or weights, for the mean over all ranks.
 
     DDP averages gradients over the ranks, regardless of how many labels they have. Weighting each
     rank's loss by its share of known labels makes that average the gradient of the overall mean.
@@ -145,7 +168,7 @@ def mean_over_ranks(mean: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tens
         return mean, mean.detach()
     sums = torch.stack([mean.detach() * known, known.to(mean)])
     dist.all_reduce(sums)
-    everywhere = sums[1].clamp(min=1)
+    everywhere = sums[1].clamp(min=torch.finfo(sums.dtype).tiny)
     return mean * (known * world_size / everywhere), sums[0] / everywhere
 
 

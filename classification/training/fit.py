@@ -10,9 +10,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from cxrloc.classification.config import TrainConfig
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import Loader
+from cxrloc.classification.training.gate_training import AVERAGE
 from cxrloc.classification.training.trainer import Folders, run_trainer
 
 # one entry per epoch: {"epoch": 0, "train_loss": .., "val_loss": .., "val_auc": ..}
@@ -111,5 +112,8 @@ class _History(Callback):
 def _best_weights(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():  # killed between writing a better epoch and recording it
         path = max(path.parent.glob("best-*.ckpt"), key=lambda p: p.stat().st_mtime)
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    return {n.removeprefix("model."): t for n, t in state.items() if n.startswith("model.")}
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    state, prefix = checkpoint["state_dict"], "model."
+    if AVERAGE in checkpoint:
+        state, prefix = checkpoint[AVERAGE], "module."
+    return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import (
     CyclicLR,
@@ -16,8 +17,9 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
     StepLR,
 )
+from torch.optim.swa_utils import AveragedModel
 
-from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.train_config import TrainConfig
 
 Parameters = Iterable[nn.Parameter]
 _STEP_EPOCHS = 7  # period of the schedule `step`
@@ -109,3 +111,24 @@ def warmed_up_cosine(step: int, total: int, warmup: int, least: float = 0.0) -> 
         return (step + 1) / (warmup + 1)
     progress = min(1.0, (step - warmup) / max(1, total - warmup))
     return max(0.5 * (1 + math.cos(math.pi * progress)), least)
+
+
+def averaged_copy(model: nn.Module, decay: float) -> AveragedModel:
+    """Copy a network; each `update_parameters(model)` moves the copy towards the network.
+
+    An exponential moving average of weights and BatchNorm statistics. After n updates it keeps at
+    most (1 + n) / (10 + n) of itself, so that a short run soon forgets the initial weights.
+
+    Args:
+        decay: largest share kept at an update, in (0, 1).
+    """
+
+    def average(averages: list[Tensor], currents: list[Tensor], updates: Tensor | int) -> None:
+        kept = min(decay, (1 + int(updates)) / (10 + int(updates)))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, currents, 1 - kept)
+            return
+        for whole, current in zip(averages, currents, strict=True):  # counters
+            whole.copy_(current)
+
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.datasets.shards.read import SHUFFLED_GROUPS, epoch_order
 
 Labels = npt.NDArray[np.float64]

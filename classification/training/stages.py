@@ -39,7 +39,7 @@ from cxrloc.classification.training.label_hierarchy import (
     select_diseases,
     top_labels,
 )
-from cxrloc.classification.training.losses import make_loss
+from cxrloc.classification.training.losses.labels import make_loss
 from cxrloc.classification.training.samplers import make_order
 from cxrloc.classification.training.sync_batch_norm import (
     own_batch_statistics,
@@ -179,7 +179,7 @@ def _fit(
     L.seed_everything(settings.seed, verbose=False)
     size, workers = settings.batch_size, config.data.loader_workers
     order = make_order(images.labels, settings, images.groups)
-    loader = make_loader(images, size, order, workers, member())
+    loader = make_loader(images, size, order, workers, member(), settings.epoch_steps)
     module = GateTraining(
         model,
         preprocessing,

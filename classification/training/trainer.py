@@ -18,10 +18,13 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 
 from cxrloc.classification.training.distributed import machines, member
 from cxrloc.classification.training.progress_bar import TrainingBar
+from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.runs.stopping import SIGNALS
 
 _STATE, _LOGS = "checkpoints", "logs"
 
@@ -83,6 +86,7 @@ def run_trainer(
         KeyboardInterrupt: if the user interrupted it.
     """
     last = folders.last if folders.last.is_file() else None
+    handlers = {each: signal.getsignal(each) for each in SIGNALS}
     with _quiet():
         trainer = _Trainer(
             accelerator=device.type,
@@ -91,9 +95,11 @@ def run_trainer(
             max_epochs=epochs,
             callbacks=[
                 TrainingBar(folders.title),
+                _OwnHandler(handlers[signal.SIGTERM]),
                 *callbacks,
                 _LastCheckpoint(folders.last, checkpoint_every),
             ],
+            plugins=[_WholeCheckpoints()],
             logger=_loggers(folders.logs),
             log_every_n_steps=1,
             num_sanity_val_steps=0,
@@ -105,7 +111,7 @@ def run_trainer(
             trainer.fit(module, *loaders, None, last, weights_only=True)
         except SystemExit as stop:
             if trainer.interrupted:  # by Ctrl+C, which Lightning ignores from then on
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.signal(signal.SIGINT, handlers[signal.SIGINT])
                 raise KeyboardInterrupt from stop
             raise
 
@@ -132,8 +138,32 @@ def _processes(device: torch.device) -> dict[str, Any]:
     }
 
 
+class _OwnHandler(Callback):
+    """Leave SIGTERM to the tool: Lightning's handler waits for the other processes."""
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def on_train_start(self, *_: Any) -> None:
+        if threading.current_thread() is threading.main_thread() and self.handler is not None:
+            signal.signal(signal.SIGTERM, self.handler)
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints next to where they belong; Lightning's are moved from the system's folder.
+
+    A killed process left the unfinished file there for ever.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        with whole_file(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
 class _Trainer(L.Trainer):
-    """A trainer that Ctrl+C stops at once, but never while any checkpoint, last or best, is saved.
+    """A trainer that stops at once when told to, but never while it saves any checkpoint.
 
     The file's writer ends in a finalizer, and Python drops what is raised there.
     """
@@ -168,20 +198,25 @@ class _LastCheckpoint(Checkpoint):
 
 @contextmanager
 def _interrupts_deferred() -> Iterator[None]:
-    """Defer Ctrl+C to the end of the block: Python drops one that arrives in a finalizer."""
+    """Defer orders to stop to the end of the block: Python drops one that comes in a finalizer."""
     if (
         threading.current_thread() is not threading.main_thread()
     ):  # only the main thread handles signals
         yield
         return
     pending: list[tuple[int, FrameType | None]] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: pending.append((number, frame)))
+    handlers = {each: signal.getsignal(each) for each in SIGNALS}
+    for each in SIGNALS:
+        signal.signal(each, lambda number, frame: pending.append((number, frame)))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-    if pending and callable(handler):
-        handler(*pending[0])
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    for number, frame in pending[:1]:
+        handler = handlers[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
 
 
 @contextmanager

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-_TEMPORARY_SUFFIX = ".tmp"
+from cxrloc.datasets.files.runs.temporaries import left_behind, temporary_tag
+
 _BLOCK = 1 << 22
 _TIMES = ("mtime", "LastModified", "last_modified")  # disks, gs and hdfs; s3; abfs
 
@@ -117,17 +118,18 @@ class Storage:
         """
         folder, _, base = self.path(name).rpartition("/")
         self.filesystem.makedirs(folder, exist_ok=True)
-        temporary = f"{folder}/_{base}.{uuid.uuid4().hex}{_TEMPORARY_SUFFIX}"
-        try:
-            with self.filesystem.open(temporary, "wb") as stream:
-                yield stream
-            if self.local_path(name) is None and self.exists(name):  # stores rename to new names
-                self.delete(name)
-            self.filesystem.mv(temporary, self.path(name))
-        except BaseException:
-            if self.filesystem.isfile(temporary):
-                self.filesystem.rm_file(temporary)
-            raise
+        with temporary_tag() as tag:
+            temporary = f"{folder}/_{base}.{tag}"
+            try:
+                with self.filesystem.open(temporary, "wb") as stream:
+                    yield stream
+                if self.local_path(name) is None and self.exists(name):  # stores only rename to new
+                    self.delete(name)
+                self.filesystem.mv(temporary, self.path(name))
+            except BaseException:
+                if self.filesystem.isfile(temporary):
+                    self.filesystem.rm_file(temporary)
+                raise
 
     def write_json(self, name: str, value: Any) -> None:
         """Write JSON atomically."""
@@ -135,8 +137,15 @@ class Storage:
             stream.write((json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
     def remove_temporaries(self, folder: str) -> None:
-        """Delete unfinished files of killed runs in a folder. No other run may be writing there."""
-        for path in self.filesystem.find(self.path(folder)):
-            base = path.rpartition("/")[2]
-            if base.startswith("_") and base.endswith(_TEMPORARY_SUFFIX):
+        """Delete unfinished files of killed runs in a folder, not those of runs that go on."""
+        for path, info in self.filesystem.find(self.path(folder), detail=True).items():
+            if left_behind(path.rpartition("/")[2], _written(info)):
                 self.filesystem.rm_file(path)
+
+
+def _written(info: Mapping[str, Any]) -> float | None:
+    """When a file was last written, in seconds since 1970; None if the store does not say."""
+    time = next((info[key] for key in _TIMES if key in info), None)
+    if isinstance(time, datetime):
+        return time.timestamp()
+    return float(time) if isinstance(time, int | float) else None

@@ -1,6 +1,8 @@
-"""Turn a mask into outlines that cover exactly its pixels."""
+"""Turn a mask into outlines that cover exactly its pixels, and outlines into a mask."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -41,6 +43,17 @@ def box_around(mask: Mask) -> tuple[float, float, float, float]:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
+def outline_mask(outline: Iterable[npt.NDArray[np.float64]], size: int) -> npt.NDArray[np.uint8]:
+    """(size, size) uint8 mask of the polygons (n, 2) of one finding, which may overlap.
+
+    A pixel is inside if its centre is.
+    """
+    mask = np.zeros((size, size), dtype=np.uint8)
+    for polygon in outline:
+        mask |= _filled(polygon, size)
+    return mask
+
+
 def _corners(points: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Leave out repeated points, then those within a straight run."""
     moved = (points != np.roll(points, 1, axis=0)).any(axis=1)
@@ -52,3 +65,19 @@ def _corners(points: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _top_left(points: npt.NDArray[np.int64]) -> tuple[int, int]:
     return int(points[:, 1].min()), int(points[:, 0].min())
+
+
+def _filled(polygon: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.uint8]:
+    """Fill one polygon (n, 2) by the even-odd rule, as COCO's tools do.
+
+    cv2.fillPoly would also colour the pixels under the line, half a pixel all around.
+    """
+    (x, y), (x_next, y_next) = polygon.T, np.roll(polygon, -1, axis=0).T
+    centres = np.arange(size) + 0.5
+    rows, edges = np.nonzero((y <= centres[:, None]) != (y_next <= centres[:, None]))
+    slope = (x_next - x)[edges] / (y_next - y)[edges]
+    crossings = x[edges] + (centres[rows] - y[edges]) * slope
+    first_right = np.clip(np.ceil(crossings - 0.5), 0, size).astype(np.int64)
+    crossed = np.zeros((size, size + 1), dtype=np.int64)
+    np.add.at(crossed, (rows, first_right), 1)
+    return (np.cumsum(crossed, axis=1)[:, :size] % 2).astype(np.uint8)

@@ -2,7 +2,8 @@
 
 Decoding a 1024 x 1024 image costs 5 to 15 ms; reading its 224 x 224 square here a few microseconds.
 The file's name contains a hash of ids, paths, file sizes and times, of the square's size and of the
-marker removal.
+marker removal. A cache that holds more images than are asked for serves too, so that the pixels of
+a training on some images are not stored beside those of all.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +24,7 @@ import numpy.typing as npt
 
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.files.runs.workers import thread_pool
 from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, without_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_image
 from cxrloc.datasets.images.transforms import fit_square
@@ -28,6 +32,7 @@ from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import Radiograph
 
 Result = TypeVar("Result")
+_AHEAD = 4  # images per thread that wait to be written, at most
 
 
 @dataclass(frozen=True)
@@ -71,25 +76,29 @@ class PixelCache:
         Raises:
             UnreadableImageError: in strict mode, for the first unreadable image.
             ValueError: for a radiograph without a path or an image listed twice.
+            OSError: if the disk has no room for a new cache; it says how much is needed.
         """
         _check(radiographs)
         check_markers(markers)
-        path = directory / f"pixels_{size}_{_key(radiographs, size, markers)}.npy"
+        kind = f"{MARKERS_VERSION} {markers}" if markers != "keep" else ""
+        states = {r.image_id: _state(r) for r in radiographs}
         directory.mkdir(parents=True, exist_ok=True)
-        ids = [r.image_id for r in radiographs]
-        if path.is_file() and path.with_suffix(".json").is_file():
-            print(f"pixels: reusing {path}")
-            unreadable = json.loads(path.with_suffix(".json").read_text())["unreadable"]
+        stored = _find(directory, size, kind, states)
+        if stored is None:
+            path = directory / f"pixels_{size}_{_key(states, size, kind)}.npy"
+            stored = _make(path, radiographs, _Stored(path, size, kind, states), workers, markers)
         else:
-            unreadable = _make(path, radiographs, size, workers, markers)
+            print(f"pixels: reusing {stored.path}")
+        path, unreadable = stored.path, {i: r for i, r in stored.unreadable.items() if i in states}
         if unreadable and strict:
             first = next(iter(unreadable))
             image = next(r for r in radiographs if r.image_id == first)
             raise UnreadableImageError(image.file, unreadable[first])
         for image_id, reason in unreadable.items():
             print(f"pixels: left out {image_id}: {reason}")
-        rows = {image_id: row for row, image_id in enumerate(ids) if image_id not in unreadable}
-        pixels = np.load(path, mmap_mode="r") if ids else np.zeros((0, size, size), np.uint8)
+        row_of = {image_id: row for row, image_id in enumerate(stored.states)}
+        rows = {image_id: row_of[image_id] for image_id in states if image_id not in unreadable}
+        pixels = np.load(path, mmap_mode="r") if states else np.zeros((0, size, size), np.uint8)
         return cls(pixels, rows, unreadable, path)
 
     def __getitem__(self, image_id: str) -> npt.NDArray[np.uint8]:
@@ -116,19 +125,57 @@ def _reopen(path: Path, rows: dict[str, int], unreadable: dict[str, str]) -> Pix
     return PixelCache(np.load(path, mmap_mode="r"), rows, unreadable, path)
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """What a cache on disk holds: `states` in the order of its rows, see `_state`."""
+
+    path: Path
+    size: int
+    kind: str
+    states: Mapping[str, str]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "size": self.size,
+            "markers": self.kind,
+            "unreadable": dict(self.unreadable),
+            "states": dict(self.states),
+        }
+
+
 def in_threads(
     function: Callable[[Radiograph], Result],
     radiographs: Sequence[Radiograph],
     workers: int | None,
     description: str,
 ) -> Iterator[Result]:
-    """Yield function(radiograph) in order, with a progress bar; 1 worker means no threads."""
+    """Yield function(radiograph) in order, with a progress bar; 1 worker means no threads.
+
+    Threads work at most a few images ahead: results do not pile up where they are used slowly.
+    """
     workers = min(32, os.cpu_count() or 1) if workers is None else workers
     if workers <= 1:
         yield from progress(map(function, radiographs), description, len(radiographs))
         return
-    with ThreadPoolExecutor(workers) as pool:
-        yield from progress(pool.map(function, radiographs), description, len(radiographs))
+    with thread_pool(workers) as pool:
+        results = _a_few_ahead(pool, function, radiographs, _AHEAD * workers)
+        yield from progress(results, description, len(radiographs))
+
+
+def _a_few_ahead(
+    pool: Executor,
+    function: Callable[[Radiograph], Result],
+    radiographs: Sequence[Radiograph],
+    ahead: int,
+) -> Iterator[Result]:
+    waiting: deque[Future[Result]] = deque()
+    for radiograph in radiographs:
+        waiting.append(pool.submit(function, radiograph))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _check(radiographs: Sequence[Radiograph]) -> None:
@@ -139,25 +186,58 @@ def _check(radiographs: Sequence[Radiograph]) -> None:
         seen.add(radiograph.image_id)
 
 
-def _key(radiographs: Sequence[Radiograph], size: int, markers: str) -> str:
-    changed = "" if markers == "keep" else f" {MARKERS_VERSION} {markers}"
-    digest = hashlib.sha256(f"2 {size}{changed}".encode())
-    for radiograph in radiographs:
-        file = radiograph.file
-        try:
-            status = file.stat()
-            state = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:
-            state = "gone"
-        digest.update(f"{radiograph.image_id}\0{file.absolute()}\0{state}\n".encode())
+def _state(radiograph: Radiograph) -> str:
+    """Hash of where an image's file lies, and of its size and time."""
+    file = radiograph.file
+    try:
+        status = file.stat()
+        state = f"{status.st_size} {status.st_mtime_ns}"
+    except OSError:
+        state = "gone"
+    return hashlib.sha256(f"{file.absolute()}\0{state}".encode()).hexdigest()[:16]
+
+
+def _key(states: Mapping[str, str], size: int, kind: str) -> str:
+    digest = hashlib.sha256(f"3 {size} {kind}".encode())
+    for image_id, state in states.items():
+        digest.update(f"{image_id}\0{state}\n".encode())
     return digest.hexdigest()[:16]
 
 
+def _find(directory: Path, size: int, kind: str, states: Mapping[str, str]) -> _Stored | None:
+    """The cache of exactly these images, or else of more; None if there is neither."""
+    exact = directory / f"pixels_{size}_{_key(states, size, kind)}.npy"
+    others = sorted(directory.glob(f"pixels_{size}_*.npy")) if states else []
+    for path in dict.fromkeys([exact, *others]):
+        stored = _read_stored(path)
+        if stored is None or (stored.size, stored.kind) != (size, kind):
+            continue
+        if all(stored.states.get(image_id) == state for image_id, state in states.items()):
+            return stored
+    return None
+
+
+def _read_stored(path: Path) -> _Stored | None:
+    """The description of a finished cache; None of one that another program is still writing."""
+    described = path.with_suffix(".json")
+    if not (path.is_file() and described.is_file()):
+        return None
+    facts = json.loads(described.read_text())
+    if "states" not in facts:
+        return None
+    return _Stored(path, facts["size"], facts["markers"], facts["states"], facts["unreadable"])
+
+
 def _make(
-    path: Path, radiographs: Sequence[Radiograph], size: int, workers: int | None, markers: str
-) -> dict[str, str]:
-    """Write the .npy file, then the .json that validates it. Return the unreadable images."""
-    unreadable: dict[str, str] = {}
+    path: Path,
+    radiographs: Sequence[Radiograph],
+    planned: _Stored,
+    workers: int | None,
+    markers: str,
+) -> _Stored:
+    """Write the .npy file row by row, then the .json that validates it."""
+    size, unreadable = planned.size, dict[str, str]()
+    _check_room(path.parent, len(radiographs), size)
 
     def square(radiograph: Radiograph) -> npt.NDArray[np.uint8] | str:
         try:
@@ -166,16 +246,39 @@ def _make(
         except UnreadableImageError as error:
             return error.reason
 
-    with whole_file(path) as temporary:
-        pixels = np.lib.format.open_memmap(
-            temporary, mode="w+", dtype=np.uint8, shape=(len(radiographs), size, size)
-        )
+    # a stream, not a mapped file: that stays in memory, and a full disk would kill the program
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        shape = (len(radiographs), size, size)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
         squares = in_threads(square, radiographs, workers, f"decode to {size} px")
-        for row, (radiograph, read) in enumerate(zip(radiographs, squares, strict=True)):
+        for radiograph, read in zip(radiographs, squares, strict=True):
             if isinstance(read, str):
                 unreadable[radiograph.image_id] = read
-            else:
-                pixels[row] = read
-        pixels.flush()
-    write_json(path.with_suffix(".json"), {"size": size, "unreadable": unreadable})
-    return unreadable
+                read = np.zeros((size, size), np.uint8)
+            file.write(read.tobytes())
+    stored = replace(planned, unreadable=unreadable)
+    write_json(path.with_suffix(".json"), stored.to_json())
+    return stored
+
+
+def _check_room(directory: Path, images: int, size: int) -> None:
+    """Say how large a new cache becomes.
+
+    Raises:
+        OSError: if the disk has less room.
+    """
+    needed, free = images * size**2, shutil.disk_usage(directory).free
+    what = f"{images:,} images at {size} x {size} px take {in_gb(needed)}"
+    if needed > free:
+        raise OSError(
+            f"{directory} has {in_gb(free)} free, but the decoded pixels of {what}; make room, "
+            "name a folder on another disk (data.cache) or take a smaller size"
+        )
+    print(f"pixels: {what} in {directory}, where {in_gb(free)} are free", flush=True)
+
+
+def in_gb(size_bytes: int) -> str:
+    """The size as 29.4 GB, or as 12 MB if it is small."""
+    small = size_bytes < 10**9
+    return f"{size_bytes / 1e6:,.0f} MB" if small else f"{size_bytes / 1e9:,.1f} GB"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 from cxrloc.datasets.dicom.header import is_dicom
+from cxrloc.datasets.files.runs.workers import thread_pool
 from cxrloc.datasets.images.headers import PNG_SIGNATURE, is_png_or_jpeg, jpeg_size, png_size
 from cxrloc.datasets.images.pictures import LYING, may_be_turned, orientation
 from cxrloc.datasets.progress import progress
@@ -68,7 +68,7 @@ def _dicom_size(path: Path) -> tuple[int, int]:
 def sizes_hw(paths: Sequence[Path]) -> list[tuple[int, int] | None]:
     """Height and width of each file; None for one whose header cannot be read."""
     chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
+    with thread_pool(min(16, 4 * (os.cpu_count() or 1))) as pool:
         bar = progress(pool.map(_sizes, chunks), "image sizes", len(chunks), unit="chunk")
         return [size for chunk in bar for size in chunk]
 

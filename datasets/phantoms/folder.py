@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +17,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.files.runs.locks import writes_file
+from cxrloc.datasets.files.runs.temporaries import temporary_beside
+from cxrloc.datasets.files.runs.workers import worker_pool
 from cxrloc.datasets.progress import progress
 
 Planned = TypeVar("Planned")
@@ -59,18 +60,17 @@ def write_folder(out: Path, settings: dict[str, object], write: Callable[[Path],
         FileExistsError: if `out` holds anything but a finished phantom with these settings.
     """
     settings = {"note": _NOTE, **settings}
-    if _finished(settings, out):
-        tqdm.write(f"phantom: {out} already holds these images, nothing to do")
-        return out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir()
-        write(temporary)
-        write_json(temporary / _SETTINGS_FILE, settings)
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writes_file(out), temporary_beside(out) as temporary:  # the folder appears as a file does
+        if _finished(settings, out):
+            tqdm.write(f"phantom: {out} already holds these images, nothing to do")
+            return out
+        try:
+            temporary.mkdir()
+            write(temporary)
+            write_json(temporary / _SETTINGS_FILE, settings)
+            temporary.replace(out)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return out
 
 
@@ -82,8 +82,7 @@ def in_processes(
     bar = partial(progress, description="phantom images", total=len(plan))
     if count <= 1:
         return list(bar(map(draw, plan)))
-    context = multiprocessing.get_context("spawn")  # fork after OpenCV's threads may hang
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_one_thread) as pool:
+    with worker_pool(count) as pool:
         return list(bar(pool.map(draw, plan, chunksize=8)))
 
 
@@ -95,10 +94,6 @@ def write_image(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     """
     if not cv2.imwrite(str(path), pixels, _COMPRESSION[path.suffix]):
         raise OSError(f"could not write {path}: is the disk full?")
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
 
 
 def _finished(settings: dict[str, object], out: Path) -> bool:

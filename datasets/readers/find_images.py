@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cxrloc.datasets.files.runs.workers import thread_pool
 from cxrloc.datasets.images.read import IMAGE_SUFFIXES, is_image_file
 from cxrloc.datasets.images.sizes import size_hw
 from cxrloc.datasets.progress import progress
@@ -34,7 +34,7 @@ def listed_files(
     """
     names = [os.path.join(os.path.abspath(root), image) for image in images]
     chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
-    with ThreadPoolExecutor() as pool:  # one task per image would cost more than the work
+    with thread_pool() as pool:  # one task per image would cost more than the work
         bar = progress(pool.map(_look, chunks), "image files", len(chunks), unit="chunk")
         files = [file for chunk in bar for file in chunk]
     bad = [str(path) for path, size in files if path is not None and size is None]

@@ -8,20 +8,18 @@ be at paths or URLs that every executor can open.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from typing import Any
 
-import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from cxrloc.datasets.files.runs.workers import worker_pool
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.shards.format import REJECTS, SCHEMA_VERSION, manifest_name
@@ -74,8 +72,7 @@ def local_engine(workers: int | None = None) -> Engine:
         with _bar(plans) as bar:
             if count == 1:
                 return [record for plan in plans for record in _noted(bar, plan)]
-            context = multiprocessing.get_context("spawn")  # fork after OpenCV's threads may hang
-            with ProcessPoolExecutor(count, context, _begin_worker) as pool:
+            with worker_pool(count) as pool:
                 return _gather({pool.submit(make_shards, plan): plan for plan in plans}, bar)
 
     return run
@@ -105,8 +102,12 @@ def spark_engine(master: str = "local[*]") -> Engine:
 
             job = context.parallelize(plans, len(plans)).flatMap(task)
             collected: Future[list[ShardRecord]] = pool.submit(job.collect)
-            while wait([collected], timeout=0.5).not_done:
-                bar.update(images.value - bar.n)
+            try:
+                while wait([collected], timeout=0.5).not_done:
+                    bar.update(images.value - bar.n)
+            except KeyboardInterrupt:
+                context.cancelAllJobs()  # the pool waits for the thread that collects
+                raise
             records = _spark_result(collected)
             bar.update(images.value - bar.n)
             return records
@@ -174,23 +175,7 @@ def _gather(
             bar.update(len(futures[future].radiographs))
     except BrokenProcessPool as error:
         raise OSError(f"a worker process died (out of memory?); {_GO_ON}") from error
-    finally:
-        for future in futures:
-            future.cancel()
     return records
-
-
-def _begin_worker() -> None:
-    """Use one thread per process, and leave no orphans: a killed parent cannot stop its workers."""
-    cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _spark_result(collected: Future[list[ShardRecord]]) -> list[ShardRecord]:

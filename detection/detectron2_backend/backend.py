@@ -31,8 +31,9 @@ def load(
     metadata: Mapping[str, Any],
     device: str = "auto",
     precision: str | None = None,
+    size: int | None = None,
 ) -> Detectron2Predictor:
-    """Build a predictor from the result of `read_bundle`.
+    """Build a predictor from the result of `read_bundle`; None means the training's.
 
     Raises:
         ImportError: with the install command, if detectron2 is missing.
@@ -40,8 +41,8 @@ def load(
     """
     require_detectron2()
     model, where = ModelConfig.from_json(metadata["model"]), resolve_device(device)
-    diseases, size = tuple(metadata["diseases"]), int(metadata["size"])
-    network = build_network(model, len(diseases), size, str(where))
+    diseases, trained_at = tuple(metadata["diseases"]), int(metadata["size"])
+    network = build_network(model, len(diseases), trained_at, str(where))
     try:
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:
@@ -51,7 +52,7 @@ def load(
     number = resolve_precision(precision or str(metadata.get("precision", "auto")), where)
     set_precision(network, number)
     runtime = f"detectron2 {number} on {where}"
-    return Detectron2Predictor(network, diseases, size, runtime)
+    return Detectron2Predictor(network, diseases, size or trained_at, runtime)
 
 
 def train_detector(

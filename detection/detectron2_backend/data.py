@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, SequentialSampler
 
-from cxrloc.classification.training.samplers import Uniform
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.prepared.coco import to_coco
 from cxrloc.detection.config import DetectorConfig
@@ -71,9 +70,10 @@ class Draws(Dataset[dict[str, Any]]):
         first_step: int = 0,
     ) -> None:
         self.records, self.data, self.config = records, data, config
-        self.batch = min(config.train.batch_size, len(records))
-        self.steps_per_epoch = len(records) // self.batch
-        self.order = Uniform(len(records), config.seed)
+        self.order = data.order(config.seed)
+        self.batch = min(config.train.batch_size, len(self.order))
+        steps, most = len(self.order) // self.batch, config.train.epoch_steps
+        self.steps_per_epoch = min(steps, most) if most else steps
         self.steps = self.steps_per_epoch * config.train.epochs
         self.first_step = first_step
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,33 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from cxrloc.classification.network.precision import Precision, as_float, autocast
+from cxrloc.classification.network.precision import (
+    Precision,
+    as_float,
+    autocast,
+    resolve_device,
+    resolve_precision,
+)
 from cxrloc.classification.network.weights import (
     LoadReport,
-    download_imagenet,
+    imagenet_weights,
     load_partial,
     read_weights,
 )
+from cxrloc.classification.training.optimization import averaged_copy
 from cxrloc.detection.config import (
     ANCHOR_RATIOS,
     BOX_POSITIVES,
     BOX_SAMPLES,
     NMS_THRESHOLD,
+    RPN_NEGATIVE_IOU,
+    RPN_POSITIVE_IOU,
     RPN_POST_NMS,
     RPN_PRE_NMS,
     RPN_SAMPLES,
+    DetectorConfig,
     Init,
     ModelConfig,
 )
@@ -91,7 +103,7 @@ def _backbone(cfg: Any, model: ModelConfig) -> None:
 def _proposals(cfg: Any, model: ModelConfig, size: int) -> None:
     levels = [*model.fpn_levels, model.fpn_levels[-1] + 1]
     cfg.PROPOSAL_GENERATOR.NAME = "RPN"
-    cfg.ANCHOR_GENERATOR.SIZES = [[max(1, round(side * size))] for side in model.anchor_sizes]
+    cfg.ANCHOR_GENERATOR.SIZES = [list(sides) for sides in model.anchor_sides(size)]
     cfg.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(ANCHOR_RATIOS)]
     cfg.RPN.IN_FEATURES = [f"p{level}" for level in levels]
     cfg.RPN.PRE_NMS_TOPK_TRAIN = RPN_PRE_NMS["training"]
@@ -99,6 +111,7 @@ def _proposals(cfg: Any, model: ModelConfig, size: int) -> None:
     cfg.RPN.POST_NMS_TOPK_TRAIN = RPN_POST_NMS["training"]
     cfg.RPN.POST_NMS_TOPK_TEST = RPN_POST_NMS["testing"]
     cfg.RPN.BATCH_SIZE_PER_IMAGE = RPN_SAMPLES
+    cfg.RPN.IOU_THRESHOLDS = [RPN_NEGATIVE_IOU, RPN_POSITIVE_IOU]
     cfg.RPN.SMOOTH_L1_BETA = cfg.ROI_BOX_HEAD.SMOOTH_L1_BETA = 1 / 9  # torchvision's; here it is 0
 
 
@@ -173,9 +186,47 @@ def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:
     check_architecture(init, architecture)
     names = {name.removeprefix("backbone."): name for name in network.state_dict()}
     by_name = init.kind == "imagenet"
-    source = download_imagenet(architecture) if by_name else read_weights(Path(str(init.path)))
+    source = imagenet_weights(architecture) if by_name else read_weights(Path(str(init.path)))
     tensors = {names.get(name, name): tensor for name, tensor in resnet_names(source).items()}
     return load_partial(network, tensors, str(init.path or f"ImageNet {architecture}"))
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The network in training and the moving average of its weights, if there is one."""
+
+    trained: Any
+    average: AveragedModel | None = None
+
+    @property
+    def kept(self) -> Any:
+        """The network to validate and keep."""
+        return self.trained if self.average is None else self.average.module
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the network."""
+        return {} if self.average is None else {"average": self.average}
+
+    def update(self) -> None:
+        """Take a step of the training into the average."""
+        if self.average is not None:
+            self.average.update_parameters(self.trained)
+
+
+def start_network(config: DetectorConfig, init: Init) -> tuple[Networks, Any]:
+    """Networks with initial weights and their precision, and the report of the loaded tensors."""
+    device = resolve_device(config.train.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = build_network(config.model, len(config.diseases), config.size, str(device))
+    report = load_start(network, init, config.model.architecture)
+    decay, number = config.train.weights_average, resolve_precision(config.train.precision, device)
+    # copied first: `set_precision` puts functions into a network that a copy would share
+    networks = Networks(network, averaged_copy(network, decay) if decay else None)
+    for part in {id(one): one for one in (network, networks.kept)}.values():
+        set_precision(part, number)
+    return networks, report
 
 
 def resnet_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +22,28 @@ from torch import nn
 from tqdm import tqdm
 
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
-from cxrloc.classification.network.precision import resolve_device, resolve_precision
 from cxrloc.classification.training.distributed import member
 from cxrloc.classification.training.optimization import warmed_up_cosine
-from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.progress import progress
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
+from cxrloc.detection.detectron2_backend.checkpointer import tensors_only_checkpointer
 from cxrloc.detection.detectron2_backend.data import Draws, coco_records, training_loader
-from cxrloc.detection.detectron2_backend.network import build_network, load_start, set_precision
+from cxrloc.detection.detectron2_backend.network import Networks, start_network
 from cxrloc.detection.detectron2_backend.predictor import Detectron2Predictor
 from cxrloc.detection.mask_rcnn import bundle_metadata
 from cxrloc.detection.run_config import MaskRCNNFolder
 from cxrloc.detection.training import (
-    KEPT_LAST,
+    Best,
     check_images,
     is_finished,
-    kept_best,
+    kept,
     make_optimizer,
     run_mark,
     seed_step,
     training_facts,
 )
-from cxrloc.detection.validation import mean_best_iou
+from cxrloc.detection.validation import scores_line, validation_scores
 
 _BEST_NAME = "best.safetensors"
 _LOG_EVERY = 10  # steps
@@ -55,8 +54,7 @@ class RunState:
     """Content of a checkpoint beyond detectron2's own: identity of the run, and its best score."""
 
     mark: str
-    best_score: float = -math.inf
-    best_step: int = -1
+    best: Best = field(default_factory=Best)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -73,7 +71,7 @@ class RunState:
                 "the checkpoint in the out folder belongs to a run with another config or other "
                 "images; choose another out folder, or delete its last_checkpoint to start over"
             )
-        self.best_score, self.best_step = state["best_score"], state["best_step"]
+        self.best = Best(**state["best"])
 
 
 def train(
@@ -95,16 +93,16 @@ def train(
     run = RunState(run_mark(config, train_set, validation_set, init))
     if is_finished(bundle, run.mark):
         return bundle
-    network, report = start_network(config, init)
+    networks, report = start_network(config, init)
     print(report, flush=True)
     out_dir.mkdir(parents=True, exist_ok=True)
-    steps = _run_trainer(network, config, train_set, validation_set, out_dir, run)
-    tensors, kept = network.state_dict(), KEPT_LAST
-    if run.best_step >= 0:
+    steps = _run_trainer(networks, config, train_set, validation_set, out_dir, run)
+    tensors = networks.kept.state_dict()
+    if run.best.step >= 0:
         tensors = read_bundle(out_dir / _BEST_NAME, "maskrcnn")[0]
-        kept = kept_best(run.best_step, run.best_score)
-    facts = training_facts(config, train_set, run.mark, report, started)
-    facts |= {"detectron2": importlib.metadata.version("detectron2"), "steps": steps, **kept}
+    facts = training_facts(config, train_set, run.mark, report, started, out_dir)
+    facts |= {"detectron2": importlib.metadata.version("detectron2"), "steps": steps}
+    facts |= kept(run.best, config.train)
     write_bundle(bundle, tensors, bundle_metadata(config, {**facts, **extra}))
     for leftover in [
         *out_dir.glob("model_*.pth"),
@@ -115,19 +113,8 @@ def train(
     return bundle
 
 
-def start_network(config: DetectorConfig, init: Init) -> tuple[nn.Module, Any]:
-    """A network with initial weights and its precision, and the report of the loaded tensors."""
-    device = resolve_device(config.train.device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = build_network(config.model, len(config.diseases), config.size, str(device))
-    report = load_start(network, init, config.model.architecture)
-    set_precision(network, resolve_precision(config.train.precision, device))
-    return network, report
-
-
 def _run_trainer(
-    network: Any,
+    networks: Networks,
     config: DetectorConfig,
     train_set: DetectionSet,
     validation_set: DetectionSet | None,
@@ -139,11 +126,14 @@ def _run_trainer(
 
     records = coco_records(train_set, out_dir / "train_coco.json", f"cxrloc_{run.mark[:16]}")
     draws = Draws(records, train_set, config)
+    network = networks.trained
     optimizer = make_optimizer(network, config.train, network.backbone.bottom_up)
     _clip_gradients(optimizer, config.train.clip_norm)
     trainer = SimpleTrainer(network, training_loader(draws), optimizer)
-    checkpointer = tensors_only_checkpointer(network, out_dir, trainer=trainer, run=run)
-    hooks, bar = _hooks(config, draws, validation_set, checkpointer, run, optimizer)
+    checkpointer = tensors_only_checkpointer(
+        network, out_dir, trainer=trainer, run=run, **networks.state
+    )
+    hooks, bar = _hooks(config, draws, validation_set, checkpointer, run, networks, optimizer)
     trainer.register_hooks(hooks)
     if checkpointer.has_checkpoint():
         checkpointer.resume_or_load("", resume=True)
@@ -175,29 +165,13 @@ def _clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> None:
     optimizer.register_step_pre_hook(clip)
 
 
-def tensors_only_checkpointer(network: nn.Module, out_dir: Path, **state: Any) -> Any:
-    """detectron2's checkpointer, restricted to tensors and plain values, with atomic tags."""
-    from detectron2.checkpoint import Checkpointer
-
-    checkpointer = Checkpointer(network, str(out_dir), **state)
-
-    def read(path: str) -> dict[str, Any]:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return content
-
-    def tag(name: str) -> None:
-        write_text(out_dir / "last_checkpoint", name)
-
-    checkpointer._load_file, checkpointer.tag_last_checkpoint = read, tag
-    return checkpointer
-
-
 def _hooks(
     config: DetectorConfig,
     draws: Draws,
     validation_set: DetectionSet | None,
     checkpointer: Any,
     run: RunState,
+    networks: Networks,
     optimizer: torch.optim.Optimizer,
 ) -> tuple[list[Any], Any]:
     from detectron2.engine import hooks
@@ -212,17 +186,21 @@ def _hooks(
         loss = trainer.storage.latest().get("total_loss", (math.nan, 0))[0]
         bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
 
+    def after_step(trainer: Any) -> None:
+        networks.update()
+        show(trainer)
+
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: warmed_up_cosine(step, draws.steps, config.train.warmup_steps)
     )
     chosen = [
         hooks.IterationTimer(),
-        hooks.CallbackHook(before_step=seed, after_step=show),
+        hooks.CallbackHook(before_step=seed, after_step=after_step),
         hooks.LRScheduler(optimizer, schedule),
     ]
     if validation_set:
         every = config.train.validate_every * draws.steps_per_epoch
-        score = _Validation(config, validation_set, checkpointer, run)
+        score = _Validation(config, validation_set, checkpointer, run, networks)
         chosen.append(hooks.EvalHook(every, score))
     # after the validation, so that a checkpoint includes the best score so far
     period = config.train.checkpoint_every
@@ -238,19 +216,22 @@ class _Validation:
     data: DetectionSet
     checkpointer: Any
     run: RunState
+    networks: Networks
 
     def __call__(self) -> dict[str, float]:
-        network, config = self.checkpointer.model, self.config
+        network, config = self.networks.kept, self.config
         predictor = Detectron2Predictor(network, config.diseases, config.size)
-        score = mean_best_iou(predictor, self.data)
-        network.train()
+        scores = validation_scores(predictor, self.data)
+        self.networks.trained.train()
         step = min(self.checkpointer.checkpointables["trainer"].iter + 1, self._steps())
-        tqdm.write(f"step {step}: mean IoU on the validation images {score:.3f}")
-        if score > self.run.best_score:
+        tqdm.write(scores_line(step, scores))
+        if self.run.best.better(scores.average_precision, step):
             best = Path(self.checkpointer.save_dir) / _BEST_NAME
             write_bundle(best, network.state_dict(), bundle_metadata(config, {"step": step}))
-            self.run.best_score, self.run.best_step = score, step
-        return {"validation/mean_iou": score}
+        return {
+            "validation/ap": scores.average_precision,
+            "validation/mean_iou": scores.mean_iou,
+        }
 
     def _steps(self) -> int:
         return int(self.checkpointer.checkpointables["trainer"].max_iter)

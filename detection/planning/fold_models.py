@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.provenance.sidecar import LookedAt
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.localization.cam.rules import SizedRule
+from cxrloc.localization.cam.rules import SizedRule, rules_of_fold
 
 if TYPE_CHECKING:
     from cxrloc.datasets.prepared.folder import PreparedData
@@ -19,13 +20,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoldModel:
-    """Images predicted by one model; the controls have no bundle and no fold."""
+    """Images predicted by one model; the controls have no bundle and no fold.
+
+    Attributes:
+        partners: further models that predict the same images, to be fused with this one.
+    """
 
     images: tuple[Radiograph, ...] = field(repr=False)
     bundle: Path | None = None
     fold: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
     cam_rules: Mapping[str, SizedRule] | None = field(default=None, repr=False)
+    partners: tuple[Path, ...] = ()
+
+    @property
+    def bundles(self) -> tuple[Path, ...]:
+        """The trained models, none for a control."""
+        return () if self.bundle is None else (self.bundle, *self.partners)
+
+    def looked_at(self, images: Sequence[str]) -> list[LookedAt]:
+        """Record these predicted images for each model, since each must not have seen them."""
+        if not self.partners:
+            return [LookedAt(tuple(images), self.bundle, self.fold)]
+        from cxrloc.classification.bundle.file import read_metadata  # torch: not for --help
+
+        folds = [read_metadata(bundle).get("fold") for bundle in self.bundles]
+        return [
+            LookedAt(tuple(images), bundle, number if fold is None else fold)
+            for number, (bundle, fold) in enumerate(zip(self.bundles, folds, strict=True))
+        ]
 
 
 @dataclass(frozen=True)
@@ -172,3 +195,11 @@ def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
                 "so its maps never show them; cxrloc check-shortcuts shows it "
                 "images with them too"
             )
+
+
+def with_rules(
+    model: FoldModel, path: Path, truth: Path, *, aligned: bool, probabilities: bool
+) -> FoldModel:
+    """The model with the rules of its fold from a file of `cxrloc tune-cam`."""
+    rules = rules_of_fold(path, model.fold, truth, aligned=aligned, probabilities=probabilities)
+    return replace(model, cam_rules=rules)

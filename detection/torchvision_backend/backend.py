@@ -44,11 +44,12 @@ def load(
     metadata: Mapping[str, Any],
     device: str = "auto",
     precision: str | None = None,
+    size: int | None = None,
 ) -> TorchvisionPredictor:
     """Build a predictor from a bundle's tensors and metadata.
 
     Args:
-        precision: None means the training's.
+        precision, size: None means the training's.
 
     Raises:
         ValueError: if the tensors do not fit the network described by the metadata.
@@ -61,4 +62,4 @@ def load(
     except RuntimeError as error:
         raise ValueError(f"the bundle's tensors do not fit its own metadata: {error}") from error
     precision = precision or metadata["precision"]
-    return TorchvisionPredictor(model, diseases, metadata["size"], precision, device)
+    return TorchvisionPredictor(model, diseases, size or metadata["size"], precision, device)

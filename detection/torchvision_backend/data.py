@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.training.batches import EpochBatches
 from cxrloc.classification.training.distributed import member
-from cxrloc.classification.training.samplers import Uniform
 from cxrloc.detection.config import DetectorConfig
 from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.torchvision_backend.masks import finding_masks
@@ -68,8 +67,8 @@ def training_loader(data: DetectionSet, config: DetectorConfig, done: int = 0) -
     Raises:
         ValueError: for fewer images than the processes need, or a batch they cannot share.
     """
-    order = Uniform(len(data), config.seed)
-    batches = EpochBatches(len(data), config.train.batch_size, order, member())
+    order, train = data.order(config.seed), config.train
+    batches = EpochBatches(len(data), train.batch_size, order, member(), train.epoch_steps)
     return DataLoader(
         DetectionBatches(data, config),
         sampler=RemainingBatches(batches, done),

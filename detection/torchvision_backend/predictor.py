@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
 from cxrloc.datasets.images.transforms import fit_square, fitted, square_scale
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.detection.mask_rcnn import Detections
+from cxrloc.detection.mask_rcnn import Candidates, Detections
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
 
 
@@ -44,23 +44,32 @@ class TorchvisionPredictor:
         self.diseases, self.batch_size = diseases, batch_size
         self.preprocessing = Preprocessing(size)
 
+    @torch.inference_mode()
     def predict(self, images: Sequence[LoadedImage]) -> list[Detections]:
         """Detections of each image in its original frame, in input order."""
         detections = []
         for start in range(0, len(images), self.batch_size):
-            detections += self._batch(images[start : start + self.batch_size])
+            some = images[start : start + self.batch_size]
+            outputs = self.model(self._squares(some), None, self._inner(some))
+            detections += [self._detections(*pair) for pair in zip(some, outputs, strict=True)]
         return detections
 
     @torch.inference_mode()
-    def _batch(self, images: Sequence[LoadedImage]) -> list[Detections]:
-        size = self.preprocessing.size
-        squares = np.stack([fit_square(image.finest, size) for image in images])
-        batch = self.preprocessing.to_tensor(squares).to(self.device)
-        inner = [fitted(image.size_hw, size)[::-1] for image in images]
-        outputs = self.model(batch, None, inner)
-        return [
-            self._detections(image, output) for image, output in zip(images, outputs, strict=True)
-        ]
+    def candidates(self, images: Sequence[LoadedImage]) -> Iterator[Candidates]:
+        """What is considered on each image, see `Candidates`."""
+        for image in images:
+            parts = self.model.candidates(self._squares([image]), self._inner([image]))
+            proposals, boxes, scores = (part.double().cpu().numpy() for part in parts)
+            scale = square_scale(image.size_hw, self.preprocessing.size)
+            yield Candidates(proposals / scale, boxes / scale, scores)
+
+    def _squares(self, images: Sequence[LoadedImage]) -> Tensor:
+        squares = np.stack([fit_square(image.finest, self.preprocessing.size) for image in images])
+        return self.preprocessing.to_tensor(squares).to(self.device)
+
+    def _inner(self, images: Sequence[LoadedImage]) -> list[tuple[int, int]]:
+        """Height and width of each image inside its square."""
+        return [fitted(image.size_hw, self.preprocessing.size)[::-1] for image in images]
 
     def _detections(self, image: LoadedImage, output: Mapping[str, Tensor]) -> Detections:
         height, width = image.size_hw

@@ -12,14 +12,14 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from cxrloc.classification.bundle.file import read_bundle, read_metadata, write_bundle
@@ -28,8 +28,9 @@ from cxrloc.classification.training.distributed import (
     mean_over_ranks,
     member,
     run_on_rank_zero,
+    sole_run,
 )
-from cxrloc.classification.training.optimization import warmed_up_cosine
+from cxrloc.classification.training.optimization import averaged_copy, warmed_up_cosine
 from cxrloc.classification.training.sync_batch_norm import (
     own_batch_statistics,
     share_batch_statistics,
@@ -45,27 +46,18 @@ from cxrloc.detection.torchvision_backend.network import MaskRCNN
 from cxrloc.detection.torchvision_backend.predictor import TorchvisionPredictor
 from cxrloc.detection.torchvision_backend.sampling import loss_counts, share_sampling
 from cxrloc.detection.training import (
-    KEPT_LAST,
+    Best,
     check_images,
     is_finished,
-    kept_best,
+    kept,
     make_optimizer,
     run_mark,
     seed_step,
     training_facts,
 )
-from cxrloc.detection.validation import mean_best_iou
+from cxrloc.detection.validation import ValidationScores, scores_line, validation_scores
 
 _MAX_BAD_STEPS = 10
-
-
-@dataclass
-class Best:
-    """The best validation so far; no weights before the first one."""
-
-    score: float = -math.inf
-    step: int = -1
-    weights: dict[str, Tensor] = field(default_factory=dict)
 
 
 class DetectorTraining(L.LightningModule):
@@ -86,8 +78,28 @@ class DetectorTraining(L.LightningModule):
         share_sampling(model)
         self.model = model.train()
         self.config, self.validation_set, self.mark = config, validation_set, mark
-        self.steps, self.best = steps, Best()
+        self.steps, self.best, self.best_weights = steps, Best(), dict[str, Tensor]()
         self.bad_steps, self.loss_is_finite = 0, True
+        # in a dict, so that Lightning does not take it for a part of the network
+        self._average: dict[str, AveragedModel] = {}
+        self._resumed_average: dict[str, Tensor] = {}
+
+    @property
+    def network(self) -> MaskRCNN:
+        """The network to validate and keep: the average of the weights, if there is one."""
+        average = self._average.get("model")
+        return self.model if average is None else cast(MaskRCNN, average.module)
+
+    def on_fit_start(self) -> None:
+        """Begin the average on the training's device."""
+        if decay := self.config.train.weights_average:
+            self._average["model"] = averaged_copy(self.model, decay)
+            if self._resumed_average:
+                self._average["model"].load_state_dict(self._resumed_average)
+
+    def on_train_start(self) -> None:
+        """Stop at once if the interrupted run had just stopped early."""
+        self.trainer.should_stop = self.best.stops(self.config.train)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         images, targets = batch
@@ -131,27 +143,35 @@ class DetectorTraining(L.LightningModule):
             )
         optimizer.zero_grad(set_to_none=True)  # optimizers skip parameters without a gradient
 
+    def optimizer_step(self, *arguments: Any, **settings: Any) -> None:
+        """Also update the average, before any checkpoint of this step."""
+        super().optimizer_step(*arguments, **settings)
+        if self._average:
+            self._average["model"].update_parameters(self.model)
+
     def on_train_epoch_end(self) -> None:
         """Validate if it is due, and keep the best weights."""
         epoch, train = self.current_epoch + 1, self.config.train
         if not self.validation_set or (epoch % train.validate_every and epoch != train.epochs):
             return
-        score = run_on_rank_zero(self._score)
-        self.log("val_mean_iou", score)
-        if score > self.best.score:
-            weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-            self.best = Best(score, self.global_step, weights)
+        scores = run_on_rank_zero(self._score)
+        self.log("val_ap", scores.average_precision)
+        self.log("val_mean_iou", scores.mean_iou)
+        if self.best.better(scores.average_precision, self.global_step):
+            weights = self.network.state_dict().items()
+            self.best_weights = {name: value.detach().clone() for name, value in weights}
+        self.trainer.should_stop = self.best.stops(train)
 
-    def _score(self) -> float:
+    def _score(self) -> ValidationScores:
         assert self.validation_set is not None
         config = self.config
         predictor = TorchvisionPredictor(
-            self.model, config.diseases, config.size, config.train.precision, str(self.device)
+            self.network, config.diseases, config.size, config.train.precision, str(self.device)
         )
-        score = mean_best_iou(predictor, self.validation_set)
+        scores = validation_scores(predictor, self.validation_set)
         self.model.train()
-        tqdm.write(f"step {self.global_step}: mean IoU on the validation images {score:.3f}")
-        return score
+        tqdm.write(scores_line(self.global_step, scores))
+        return scores
 
     def configure_optimizers(self) -> Any:
         train = self.config.train
@@ -166,11 +186,15 @@ class DetectorTraining(L.LightningModule):
             "mark": self.mark,
             "bad_steps": self.bad_steps,
             "best": vars(self.best),
+            "best_weights": self.best_weights,
+            "average": {name: model.state_dict() for name, model in self._average.items()},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["detector"]
         self.bad_steps, self.best = state["bad_steps"], Best(**state["best"])
+        self.best_weights = state["best_weights"]
+        self._resumed_average = state["average"].get("model", {})
 
 
 def train(
@@ -192,8 +216,9 @@ def train(
         return bundle
     model, report = build_detector(config, init)
     print(report, flush=True)
-    outcome = fit(model, config, train_set, validation_set, mark, out_dir)
-    facts = training_facts(config, train_set, mark, report, started)
+    with sole_run(out_dir):
+        outcome = fit(model, config, train_set, validation_set, mark, out_dir)
+    facts = training_facts(config, train_set, mark, report, started, out_dir)
     metadata = bundle_metadata(config, {**facts, **outcome, **extra})
     run_on_rank_zero(_write, bundle, model, metadata)
     return bundle
@@ -209,7 +234,8 @@ def fit(
 ) -> dict[str, Any]:
     """Train `model`, resuming from the last checkpoint if any; return facts for the bundle.
 
-    Afterwards it has the last weights or, with validation images, the best ones.
+    Afterwards it has the last weights or, with validation images, the best ones; of their average,
+    if there is one.
 
     Raises:
         ValueError: if the checkpoint belongs to another config or other data.
@@ -232,10 +258,8 @@ def fit(
         checkpoint_every=config.train.checkpoint_every,
     )
     own_batch_statistics(model)
-    if not module.best.weights:
-        return {"steps": steps, **KEPT_LAST}
-    model.load_state_dict(module.best.weights)
-    return {"steps": steps, **kept_best(module.best.step, module.best.score)}
+    model.load_state_dict(module.best_weights or module.network.state_dict())
+    return {"steps": steps, **kept(module.best, config.train)}
 
 
 def steps_done(last: Path, mark: str) -> int:

@@ -138,7 +138,7 @@ class Diagnoser:
 
     Args:
         gate: `classification.gate.Gate`.
-        cam: `GradCamLocalizer(gate)`, with the same gate.
+        cam: `map_localizer(gate)`, with the same gate.
         detectors: further localizers, each with its own pass.
 
     Attributes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cxrloc.detection.config import DetectorConfig, Init, ModelConfig, resolve_init
+from cxrloc.detection.config import DetectorConfig, Init, ModelConfig, TrainConfig, resolve_init
 from cxrloc.detection.run_config import DataConfig, MaskRCNNConfig
 
 
@@ -16,17 +16,51 @@ from cxrloc.detection.run_config import DataConfig, MaskRCNNConfig
     [
         ({"fpn_levels": (2, 4)}, "neighbouring levels"),
         ({"fpn_levels": (1, 2)}, "levels 2 .* to 5"),
-        ({"anchor_sizes": (0.1, 0.2)}, "expected 5 values"),
+        ({"anchor_sizes": (0.1, 0.2)}, "expected 5 values or a multiple"),
+        ({"anchor_sizes": (0.1, 0.2, 0.4, 0.3, 0.5)}, "ascending values, finest level first"),
         ({"anchor_sizes": (0.1, 0.2, 0.3, 0.4, 32.0)}, "fractions of the square's side"),
         ({"weights": "coco"}, "resnet50 only"),
         ({"weights": "gate"}, "needs model.gate"),
         ({"frozen_stages": 2}, "freeze random filters"),
+        (
+            {"architecture": "efficientnet_lite0", "norm": "group"},
+            "norm group: expected batch, fro",
+        ),
         ({"frozen_stages": 6, "weights": "coco", "architecture": "resnet50"}, "0 .* to 5"),
     ],
 )
 def test_a_network_that_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelConfig(**values)
+
+
+def test_a_level_may_have_several_anchors() -> None:
+    sizes = (0.1, 0.2, 0.25, 0.3, 0.5, 1.0)
+    model = ModelConfig(fpn_levels=(4, 5), anchor_sizes=sizes)
+    assert model.anchor_sides(100) == [(10, 20), (25, 30), (50, 100)]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"weights_average": 1.0}, "weights_average 1.0: expected a decay from 0"),
+        ({"patience": -1}, "patience -1"),
+        ({"validate_every": 0}, "validate_every 0"),
+    ],
+)
+def test_a_training_that_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**values)
+
+
+def test_early_stopping_needs_validation_images_and_a_backend_that_can() -> None:
+    patient = TrainConfig(patience=2)
+    with pytest.raises(ValueError, match=r"patience 2: without validation images"):
+        _run(train=patient)
+    data = DataConfig(prepared="p", validation=True)
+    assert _run(train=patient, data=data).train.patience == 2
+    with pytest.raises(ValueError, match=r"patience 2: the detectron2 backend trains to the end"):
+        _run(train=patient, data=data, backend="detectron2")
 
 
 def test_batch_norm_is_trained_from_scratch_and_frozen_with_weights() -> None:
@@ -39,6 +73,12 @@ def test_batch_norm_is_trained_from_scratch_and_frozen_with_weights() -> None:
 def test_a_size_that_the_network_cannot_take_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="multiple of 32 from 64 to 1024"):
         DetectorConfig(size=size)
+
+
+def test_detectron2_has_no_lite0() -> None:
+    model = ModelConfig("efficientnet_lite0")
+    with pytest.raises(ValueError, match="efficientnet_lite0: expected resnet18 or resnet50 with"):
+        DetectorConfig(backend="detectron2", model=model)
 
 
 def test_the_gate_of_the_same_fold_is_taken(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.detection.config import AugmentConfig
-from cxrloc.detection.data import DetectionSet, Sample, augmented, class_counts, with_negatives
+from cxrloc.detection.data import DetectionSet, Sample, augmented, class_counts, training_images
 
 STILL = AugmentConfig(scale=0, translate=0, brightness=0, contrast=0)
 
@@ -107,21 +110,32 @@ def test_a_box_that_leaves_the_square_is_dropped_and_a_part_is_clipped() -> None
 
 
 def _pool() -> list[Radiograph]:
-    box = (Box("Mass", (0, 0, 10, 10)),)
+    mass, hernia = Box("Mass", (0, 0, 10, 10)), Box("Hernia", (0, 0, 10, 10))
     return [
-        _radiograph("boxed", box, Mass=1, Effusion=0),
-        _radiograph("labelled", Mass=1, Effusion=0),
+        _radiograph("boxed", (mass,), Mass=1, Effusion=0),
+        _radiograph("unboxed", Mass=1, Effusion=0),
+        _radiograph("doubtful", Mass=math.nan, Effusion=0),
+        _radiograph("other", Mass=0, Effusion=0, Hernia=1),
+        _radiograph("other_boxed", (hernia,), Mass=0, Effusion=0, Hernia=1),
         *(_radiograph(f"clean{i}", Mass=0, Effusion=0) for i in range(5)),
     ]
 
 
-@pytest.mark.parametrize(("negatives", "count"), [(0, 0), (0.9, 1), (3, 3), (99, 5)])
-def test_negatives_are_a_share_or_a_number(negatives: float, count: int) -> None:
-    names = [r.image_id for r in with_negatives(_pool(), ("Mass", "Effusion"), negatives, 0)]
-    assert names[0] == "boxed"
-    assert len(names) == 1 + count
+def test_only_an_image_without_any_finding_is_a_negative() -> None:
+    diseases = ("Mass", "Effusion")
+    assert [r.image_id for r in training_images(_pool(), diseases, negatives=False)] == ["boxed"]
+    chosen = [r.image_id for r in training_images(_pool(), diseases, negatives=True)]
+    assert chosen == ["boxed", *(f"clean{i}" for i in range(5))]
 
 
-def test_a_image_labelled_with_the_disease_is_never_a_negative() -> None:
-    names = [r.image_id for r in with_negatives(_pool(), ("Mass", "Effusion"), 99, 0)]
-    assert "labelled" not in names
+@pytest.mark.parametrize(("share", "count"), [(0, 0), (0.5, 1), (2, 4), (math.inf, 5)])
+def test_every_epoch_has_the_boxed_images_and_other_negatives(share: float, count: int) -> None:
+    boxed = [replace(_pool()[0], image_id=f"boxed{i}") for i in range(2)]
+    images = (*boxed, *training_images(_pool(), ("Mass",), negatives=True)[1:])
+    order = DetectionSet(images, {}, 64, ("Mass",), share).order(seed=0)
+    epochs = [order.positions(epoch).tolist() for epoch in range(20)]
+    assert {len(epoch) for epoch in epochs} == {len(order)} == {2 + count}
+    assert all({0, 1} <= set(epoch) and len(set(epoch)) == len(epoch) for epoch in epochs)
+    assert len({i for epoch in epochs for i in epoch}) == 2 + (5 if count else 0)
+    assert epochs[3] == order.positions(3).tolist()
+    assert len({tuple(epoch) for epoch in epochs}) > 1

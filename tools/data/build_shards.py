@@ -15,6 +15,7 @@ datasets/shards/format.py a shard. Research use only, never a diagnosis.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from typing import Literal
 
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import file_sha256, run_manifest
+from cxrloc.datasets.files.runs.locks import writes_folder
+from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.shards.engines import Engine, build_shards, local_engine, spark_engine
 from cxrloc.datasets.shards.format import REJECTS
@@ -93,13 +96,14 @@ def build(config: BuildShardsConfig) -> list[ShardRecord]:
         clahe_clip=config.clahe_clip,
         rows=config.rows,
         images_at=config.root,
-        images_root=Path(prepared.manifest["config"]["root"]) if config.root else None,
+        images_root=prepared.images_root if config.root else None,
     )
     files = prepared.files
     hashes = {path.name: file_sha256(path) for path in (files.index, files.folds)}
 
     def run() -> Mapping[str, object]:
-        return run_manifest(config, seed=0, hashes=hashes, started=started)
+        folder = Storage.at(config.out).local_path("") or Path.cwd()
+        return run_manifest(config, seed=0, hashes=hashes, started=started, folder=folder)
 
     return build_shards(plans, _engine(config), run)
 
@@ -139,7 +143,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _build(config: BuildShardsConfig) -> None:
     began = time.perf_counter()
-    records = build(config)
+    folder = Storage.at(config.out).local_path("")
+    with contextlib.nullcontext() if folder is None else writes_folder(folder):
+        records = build(config)
     print(f"wrote {config.out} in {time.perf_counter() - began:.1f} s: {_summary(records)}")
 
 

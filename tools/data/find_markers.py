@@ -24,12 +24,13 @@ from pathlib import Path
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.files.runs.locks import writes_folder
 from cxrloc.datasets.images.markers import REMOVALS, FoundMarkers, find_markers
 from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.phantoms.markers import KINDS, marked_images
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.datasets.readers.loose_images import images_below
+from cxrloc.datasets.readers.loose_images import images_of
 from cxrloc.localization.analyses.shortcut.marker_check import (
     IMAGES_PER_SHEET,
     SAME,
@@ -53,7 +54,8 @@ def _run(argv: Sequence[str] | None) -> int:
     if arguments.inputs and arguments.out is None:
         parser.error("--out is missing: the folder for the table and the sheets")
     if arguments.phantoms is None:
-        return _look(arguments.inputs, arguments.out, arguments.remove_markers)
+        with writes_folder(arguments.out):
+            return _look(arguments.inputs, arguments.out, arguments.remove_markers)
     if arguments.phantoms < 1 or arguments.image_size < _SMALLEST:
         parser.error(f"expected --phantoms of at least 1 and --image-size of {_SMALLEST} or more")
     return _score(arguments.phantoms, arguments.image_size)
@@ -94,12 +96,7 @@ def _score(count: int, image_size: int) -> int:
 
 def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
     """Table and sheets of the images; an image that cannot be read is reported."""
-    found = images_below(inputs, out)
-    paths, failures = found.paths, found.failures
-    if not paths:
-        raise ValueError("; ".join(failures))
-    for sentence in found.passed_over:
-        print(f"find_markers: {sentence}", file=sys.stderr)
+    paths, failures = images_of("find_markers", inputs, out)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
     images = 0

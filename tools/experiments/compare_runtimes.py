@@ -33,6 +33,7 @@ import numpy as np
 from cxrloc.classification.run_folder import CLASSIFIER, RunFolder
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import file_sha256, package_versions, run_manifest, write_json
+from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.images.read import print_left_out, read_radiograph, readable_images
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared
 from cxrloc.datasets.progress import progress
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
+@while_holding(lambda config: writes_folder(config.out))
 def compare(config: CompareRuntimesConfig) -> None:
     """Predict the missing images, and write the table.
 
@@ -122,7 +124,9 @@ def compare(config: CompareRuntimesConfig) -> None:
     diseases = next(iter(facts_of.values()))["diseases"]
     table = runtime_table(images, diseases, tuple(dict.fromkeys(n.rstrip(".") for n in notes)))
     write_table(table, config.out)
-    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
+    manifest = run_manifest(
+        config, seed=config.seed, hashes=hashes, started=started, folder=config.out
+    )
     write_json(config.out / "manifest.json", manifest)
     print(to_markdown(table))
     print(f"The table is {config.out / 'runtimes.md'}.")

@@ -16,9 +16,10 @@ from cxrloc.classification.bundle.classifier import (
     save_classifier,
 )
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
+from cxrloc.classification.config import ClassifierConfig, ModelConfig
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import ImageBatches, augment, fit_preprocessing
 from cxrloc.classification.training.gate_training import GateTraining
 from cxrloc.datasets.images.mean_image import MeanImage

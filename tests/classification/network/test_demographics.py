@@ -17,11 +17,12 @@ from cxrloc.classification.bundle.classifier import (
     save_classifier,
 )
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig, TrainConfig
+from cxrloc.classification.config import ClassifierConfig, DataConfig, ModelConfig
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.classification.network.demographics import encode, unknown, width
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.stages import train
 from cxrloc.datasets.images.read import read_grey

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import (
     EpochBatches,
     ImageBatches,

@@ -16,8 +16,9 @@ import torch
 
 from builders import prepared_images
 from cxrloc.classification.bundle.file import read_bundle
-from cxrloc.classification.config import ClassifierConfig, DataConfig, TrainConfig
+from cxrloc.classification.config import ClassifierConfig, DataConfig
 from cxrloc.classification.inference.gate_table import read_gate_table
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import EpochBatches, ImageBatches, augment
 from cxrloc.classification.training.distributed import Member
 from cxrloc.classification.training.gate_training import GateTraining
@@ -163,6 +164,22 @@ def test_the_processes_share_every_step_that_one_would_take(ranks: int) -> None:
     together = [[i for part in step for i in part] for step in zip(*shared, strict=True)]
     assert together == alone
     assert {len(part) for batches in shared for part in batches} == {8 // ranks}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_epoch_of_fewer_steps_begins_like_a_whole_one_and_shows_others_the_next_time(
+    ranks: int,
+) -> None:
+    order = Uniform(27, seed=5)
+    for rank in range(ranks):
+        member = Member(rank, ranks)
+        whole, short = (EpochBatches(27, 8, order, member, most) for most in (0, 2))
+        assert (len(whole), len(short)) == (3, 2)
+        first = list(short)
+        assert first == list(whole)[:2]
+        short.set_epoch(1)
+        assert list(short) != first
+    assert len(EpochBatches(27, 8, order, Member(), 9)) == 3
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])

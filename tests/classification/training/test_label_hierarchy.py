@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from cxrloc.classification.bundle.file import read_bundle
-from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
+from cxrloc.classification.config import ClassifierConfig, ModelConfig
 from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.label_hierarchy import child_labels, select_diseases, top_labels
 from cxrloc.classification.training.stages import Trained, train

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from cxrloc.classification.config import TrainConfig
-from cxrloc.classification.training.optimization import make_optimizer
+from cxrloc.classification.train_config import TrainConfig
+from cxrloc.classification.training.optimization import averaged_copy, make_optimizer
 
 
 def weight_after(steps: int, **settings: object) -> float:
@@ -48,3 +50,21 @@ def test_frozen_parameters_are_not_optimized() -> None:
     network[0].requires_grad_(False)
     groups = make_optimizer(network, TrainConfig()).param_groups
     assert [tuple(p.shape) for p in groups[0]["params"]] == [(1, 2), (1,)]
+
+
+def test_the_average_follows_the_weights_and_forgets_the_first_ones() -> None:
+    model = nn.BatchNorm1d(2)
+    average = averaged_copy(model, decay=0.9)
+    expected, state = np.zeros(2), model.state_dict()
+    for step in range(200):
+        state["weight"].fill_(step)
+        state["running_mean"].fill_(2 * step)
+        state["num_batches_tracked"].fill_(step)
+        average.update_parameters(model)
+        kept = min(0.9, (1 + step) / (10 + step)) if step else 0.0  # the first is a copy
+        expected = kept * expected + (1 - kept) * np.array([step, 2 * step])
+    averaged = average.module.state_dict()
+    assert averaged["weight"].tolist() == pytest.approx([expected[0]] * 2, rel=1e-4)
+    assert averaged["running_mean"].tolist() == pytest.approx([expected[1]] * 2, rel=1e-4)
+    assert averaged["num_batches_tracked"] == 199
+    assert averaged["bias"].tolist() == [0, 0]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.samplers import (
     SAMPLERS,
     Capped,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxrloc.classification.config import TrainConfig
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.optimization import (
     learning_rate_factor,
     make_optimizer,

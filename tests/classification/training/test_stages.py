@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
+from cxrloc.classification.config import ClassifierConfig, ModelConfig
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.gate_training import GateTraining, macro_auc
 from cxrloc.classification.training.stages import Trained, train
@@ -171,6 +172,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
         # a rate at which the second epoch, the last before the kill, is worse than the first
         {"schedule": "reduce_on_plateau", "plateau_epochs": 0, "lr": 0.02},
         {"schedule": "triangular2", "cycle_epochs": 1, "loss": "chexnet"},
+        {"schedule": "one_cycle", "weights_average": 0.9},
     ],
     ids=lambda settings: str(settings["schedule"]),
 )

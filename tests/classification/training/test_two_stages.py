@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.config import ClassifierConfig, ModelConfig, TrainConfig
+from cxrloc.classification.config import ClassifierConfig, ModelConfig
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
+from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import ImageBatches
 from cxrloc.classification.training.gate_training import GateTraining, macro_auc
 from cxrloc.classification.training.stages import Trained, joined, stage_configs, train

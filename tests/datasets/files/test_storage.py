@@ -43,16 +43,6 @@ def test_an_error_leaves_the_old_file_and_no_temporary_one(storage: Storage) -> 
     assert [Path(p).name for p in storage.filesystem.find(storage.root)] == ["x.json"]
 
 
-def test_temporary_files_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    storage = Storage.at(tmp_path)
-    for name in ("_a.parquet.0.tmp", "a.tmp", "_settings.json"):
-        (tmp_path / "size=8").mkdir(exist_ok=True)
-        (tmp_path / "size=8" / name).write_text("")
-    storage.remove_temporaries("size=8")
-    storage.remove_temporaries("size=9")  # is not there
-    assert sorted(p.name for p in (tmp_path / "size=8").iterdir()) == ["_settings.json", "a.tmp"]
-
-
 def test_only_disks_have_local_paths(tmp_path: Path) -> None:
     assert Storage.at(f"file://{tmp_path}").local_path("a/b") == tmp_path / "a" / "b"
     assert Storage.at("memory://x").local_path("a") is None

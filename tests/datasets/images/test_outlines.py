@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from cxrloc.datasets.images.outlines import box_around, outlines
-from cxrloc.detection.torchvision_backend.masks import outline_mask
+from cxrloc.datasets.images.outlines import box_around, outline_mask, outlines
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 
 from builders import write_image
 from cxrloc.datasets.images import pixel_cache
-from cxrloc.datasets.images.pixel_cache import PixelCache
+from cxrloc.datasets.images.pixel_cache import PixelCache, in_threads
 from cxrloc.datasets.images.read import UnreadableImageError
 from cxrloc.datasets.radiograph import Radiograph
 
@@ -57,12 +60,61 @@ def test_another_size_or_image_or_a_changed_file_makes_another_cache(
 ) -> None:
     paths = [PixelCache.open(images, 8, tmp_path / "cache", workers=1).path]
     paths.append(PixelCache.open(images, 9, tmp_path / "cache", workers=1).path)
-    paths.append(PixelCache.open(images[:4], 8, tmp_path / "cache", workers=1).path)
+    more = Radiograph("5.png", write_image(tmp_path / "5.png", 50), "p5", "", {})
+    paths.append(PixelCache.open([*images, more], 8, tmp_path / "cache", workers=1).path)
     assert images[0].path is not None
     assert cv2.imwrite(str(images[0].path), np.full((32, 32), 77, np.uint8))
     changed = PixelCache.open(images, 8, tmp_path / "cache", workers=1)
     assert len({*paths, changed.path}) == 4
     assert (changed["0.png"] == 77).all()
+
+
+def test_some_of_the_images_are_not_decoded_or_stored_again(
+    images: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert images[1].path is not None
+    images[1].path.write_bytes(images[1].path.read_bytes()[:-20])
+    every = PixelCache.open(images, 8, tmp_path / "cache", workers=1)
+    monkeypatch.setattr(pixel_cache, "read_grey", None)
+    some = PixelCache.open([images[4], images[2]], 8, tmp_path / "cache", workers=1)
+    assert (some.path, list(some.rows), some.unreadable) == (every.path, ["4.png", "2.png"], {})
+    assert (some["2.png"] == 20).all()
+    assert (pickle.loads(pickle.dumps(some))["4.png"] == 40).all()
+    assert "0.png" not in some
+    unread = PixelCache.open(images[:2], 8, tmp_path / "cache", workers=1)
+    assert list(unread.unreadable) == ["1.png"]
+
+
+def test_the_size_is_said_before_anything_is_decoded(
+    images: list[Radiograph],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    room = {"free": 5 * 1024**2}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(**room))
+    PixelCache.open(images, 1024, tmp_path / "cache", workers=1)
+    said = "pixels: 5 images at 1024 x 1024 px take 5 MB in"
+    assert capsys.readouterr().out.startswith(said)
+    room["free"] = 992**2
+    monkeypatch.setattr(pixel_cache, "read_grey", None)
+    expected = "cache has 1 MB free, but the decoded pixels of 5 images at 992 x 992 px take 5 MB"
+    with pytest.raises(OSError, match=expected):
+        PixelCache.open(images, 992, tmp_path / "cache", workers=1)
+
+
+def test_threads_do_not_run_far_ahead_of_who_takes_their_results(images: list[Radiograph]) -> None:
+    begun: list[str] = []
+    many = [replace(images[0], image_id=str(i)) for i in range(100)]
+
+    def look(radiograph: Radiograph) -> str:
+        begun.append(radiograph.image_id)
+        return radiograph.image_id
+
+    results = in_threads(look, many, 2, "look")
+    assert [next(results) for _ in range(3)] == ["0", "1", "2"]
+    assert len(begun) <= 3 + 4 * 2 + 1
+    assert list(results) == [str(i) for i in range(3, 100)]
 
 
 def test_an_unreadable_image_is_named_left_out_and_remembered(

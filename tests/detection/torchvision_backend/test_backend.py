@@ -16,7 +16,7 @@ from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
 from cxrloc.detection.torchvision_backend.backend import train_detector
 from cxrloc.detection.torchvision_backend.data import training_batch
-from cxrloc.detection.validation import best_ious, image_of, images_of, mean_best_iou
+from cxrloc.detection.validation import best_ious, image_of, images_of, validation_scores
 from cxrloc.localization.boxes import iou
 
 
@@ -63,7 +63,9 @@ def test_sixteen_images_are_learned_by_heart(
     predictor, metadata = load_predictor(bundle)
     assert metadata["train_boxes"] == {"Effusion": 8, "Mass": 8}
     assert (metadata["backend"], metadata["fold"], metadata["kept"]) == ("torchvision", 2, "last")
-    assert mean_best_iou(predictor, rectangles) > 0.7
+    scores = validation_scores(predictor, rectangles)
+    assert scores.mean_iou > 0.7
+    assert scores.average_precision > 0.7
     images = list(images_of(rectangles))
     detections = predictor.predict(images)
     masks = [

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from cxrloc.datasets.images.outlines import outline_mask
 from cxrloc.datasets.radiograph import Box
 from cxrloc.detection.config import AugmentConfig, DetectorConfig
 from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.torchvision_backend.data import training_batch
-from cxrloc.detection.torchvision_backend.masks import outline_mask, rectangle_masks
+from cxrloc.detection.torchvision_backend.masks import rectangle_masks
 
 
 def _moved(config: DetectorConfig) -> DetectorConfig:

@@ -22,6 +22,7 @@ from cxrloc.detection.torchvision_backend.data import RemainingBatches
 from cxrloc.detection.torchvision_backend.initial_weights import build_detector
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
 from cxrloc.detection.torchvision_backend.trainer import DetectorTraining, fit
+from cxrloc.detection.validation import ValidationScores
 
 EPOCHS, STEPS = 3, 5  # steps of an epoch: 16 images, 3 at a time, one left over
 Step = Callable[..., torch.Tensor]
@@ -52,6 +53,7 @@ def config(small_config: DetectorConfig) -> DetectorConfig:
         warmup_steps=3,
         checkpoint_every=3,
         validate_every=1,
+        weights_average=0.9,
         augment=AugmentConfig(),
     )
     return replace(small_config, size=64, model=model, train=train)
@@ -83,10 +85,10 @@ def _dies_at(step: int) -> Step:
     return training_step
 
 
-def _score_dies_at(step: int) -> Callable[[DetectorTraining], float]:
+def _score_dies_at(step: int) -> Callable[[DetectorTraining], ValidationScores]:
     score = DetectorTraining._score
 
-    def dying(module: DetectorTraining) -> float:
+    def dying(module: DetectorTraining) -> ValidationScores:
         if module.global_step == step:
             raise _KilledError
         return score(module)
@@ -115,7 +117,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_killed(
     resumed = _train(config, small, out)
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
     metadata = [read_bundle(tmp_path / n / "maskrcnn.safetensors")[1] for n in ("whole", "cut")]
-    for fact in ("kept", "steps", "validation_mean_iou"):
+    for fact in ("kept", "steps", "validation_ap", "weights_average"):
         assert metadata[0][fact] == metadata[1][fact]
     assert not (out / "checkpoints").exists()
     whole, cut = _rows(tmp_path / "whole"), _rows(out)
@@ -142,7 +144,7 @@ def test_every_step_and_validation_is_in_the_log(
     losses = [float(row["loss"]) for row in steps]
     assert sum(losses[-STEPS:]) < 0.7 * sum(losses[:STEPS])
     # every five epochs, and at the end
-    assert [int(row["step"]) for row in rows if "val_mean_iou" in row] == [24, 39]
+    assert [int(row["step"]) for row in rows if "val_ap" in row] == [24, 39]
     assert list((tmp_path / "logs" / "tensorboard").glob("events.*"))
 
 
@@ -196,20 +198,41 @@ def test_a_loss_that_is_not_finite_changes_no_weight(
 def test_the_best_weights_of_the_validation_are_kept(
     config: DetectorConfig, small: DetectionSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = iter([0.1, 0.9, 0.3])
-    states: list[dict[str, torch.Tensor]] = []
-
-    def score(module: DetectorTraining) -> float:
-        states.append({name: t.clone() for name, t in module.model.state_dict().items()})
-        return next(scores)
-
-    monkeypatch.setattr(DetectorTraining, "_score", score)
+    states = _scored(monkeypatch, 0.1, 0.9, 0.3)
     model, _ = build_detector(config, Init())
     outcome = fit(model, config, small, small, "mark", tmp_path)
     assert outcome["kept"] == f"best of validation, step {2 * STEPS}"
-    assert (outcome["steps"], outcome["validation_mean_iou"]) == (3 * STEPS, 0.9)
+    assert (outcome["steps"], outcome["validation_ap"]) == (3 * STEPS, 0.9)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, states[1][name]), name
+
+
+def _scored(monkeypatch: pytest.MonkeyPatch, *precisions: float) -> list[dict[str, torch.Tensor]]:
+    """Let the validations give these; returns the weights that each has validated."""
+    left, states = iter(precisions), list[dict[str, torch.Tensor]]()
+
+    def score(module: DetectorTraining) -> ValidationScores:
+        states.append({name: t.clone() for name, t in module.network.state_dict().items()})
+        return ValidationScores(next(left), 0.0)
+
+    monkeypatch.setattr(DetectorTraining, "_score", score)
+    return states
+
+
+def test_a_training_stops_after_validations_without_a_better_one(
+    config: DetectorConfig, small: DetectionSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = _scored(monkeypatch, 0.4, 0.3, 0.9)
+    config = replace(config, train=replace(config.train, patience=1))
+    model, _ = build_detector(config, Init())
+    assert fit(model, config, small, small, "mark", tmp_path)["validation_ap"] == 0.4
+    assert len(states) == 2
+    # killed between this and its bundle, it is resumed at its checkpoint and takes no further step
+    again, _ = build_detector(config, Init())
+    assert fit(again, config, small, small, "mark", tmp_path)["validation_ap"] == 0.4
+    assert len(states) == 2
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, states[0][name]), name
 
 
 def test_a_resumed_epoch_has_the_batches_that_were_not_trained_on() -> None:

@@ -34,8 +34,8 @@ def showing(network: nn.Module) -> nn.Module:
     return network
 
 
-def classifier(name: str, head: str = "linear") -> ChestClassifier:
-    model, _ = build_classifier(name, DISEASES, head, seed=3)
+def classifier(name: str, head: str = "linear", map_stride: int = 32) -> ChestClassifier:
+    model, _ = build_classifier(name, DISEASES, head, seed=3, map_stride=map_stride)
     showing(model)
     return model
 
@@ -74,6 +74,14 @@ def test_maps_equal_a_backward_pass(name: str, head: str) -> None:
         output, order = model(batch), [3, 1, 0, 2]
         assert torch.equal(output.logits, logits)
         assert_same_maps(class_activation_maps(model, output.features, order), maps[:, order])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+def test_finer_maps_equal_a_backward_pass(name: str) -> None:
+    model = classifier(name, map_stride=16)
+    _, maps = network_maps(model, images(), range(DISEASES))
+    assert maps.shape == (2, DISEASES, 6, 6)
+    assert_same_maps(maps, backward_maps(model, images()))
 
 
 @pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0", "googlenet", "convnext_tiny"])

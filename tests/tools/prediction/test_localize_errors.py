@@ -102,6 +102,11 @@ def test_a_model_of_another_preparation_is_refused(
         (("--localizer", "prior_box", "--gate", "x"), "prior_box is a control and takes no --gate"),
         (("--localizer", "mask_rcnn", "--gate", "x"), "mask_rcnn needs --maskrcnn"),
         (("--localizer", "prior_box", "--folds", "[7]"), "has folds 0 to 2"),
+        (("--localizer", "prior_box", "--sizes", "[96]"), "--sizes: only the boxes of a mask_rcnn"),
+        (
+            ("--localizer", "mask_rcnn", "--maskrcnn", "x", "--ensemble", "true"),
+            "--ensemble is for another data set",
+        ),
         (("--localizer", "grad_cam", "--gate", "none.safetensors"), "no model bundle at none"),
     ],
 )

@@ -170,6 +170,53 @@ def test_an_image_that_every_model_has_seen_is_refused_or_left_out_of_the_ground
     assert len(rest["annotations"]) == 6
 
 
+@pytest.fixture
+def detectors(tmp_path: Path, detector: Path) -> Path:
+    """Two folds of a Mask R-CNN, each with the list of an image that it was trained on."""
+    seen = [Radiograph(f"seen_{fold}.png", None, f"s{fold}", "PA", {}) for fold in range(2)]
+    for fold in range(2):
+        path = tmp_path / "detectors" / f"fold{fold}" / detector.name
+        path.parent.mkdir(parents=True)
+        path.symlink_to(detector)
+        write_training_images(path, {"train": [seen[fold]]})
+    return tmp_path / "detectors"
+
+
+def test_an_ensemble_fuses_all_models_that_have_not_seen_the_patients(
+    detectors: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "to.yaml").write_text("Mass: Lung Opacity\nEffusion: null\n")
+    mask_rcnn = ("--localizer", "mask_rcnn", "--maskrcnn", detectors)
+    arguments = (*mask_rcnn, "--labels", tmp_path / "to.yaml", "--precision", "fp32")
+    assert localize(other, *arguments)[0] == 0
+    alone = json.loads((other.parent / "boxes.json").read_text())
+    status, out = localize(other, *arguments, "--ensemble", "true", "--sizes", "96", "128")
+    assert status == 0
+    record = json.loads(out.with_suffix(".manifest.json").read_text())
+    assert {model: len(images) for model, images in record["images"].items()} == {
+        "fold0": 4,
+        "fold1": 4,
+    }
+    assert len(record["models"]) == 2
+    boxes = json.loads(out.read_text())
+    assert {entry["file_name"] for entry in boxes} == {f"other_{n}.png" for n in range(4)}
+    assert [b["bbox"] for b in boxes] != [b["bbox"] for b in alone]
+    inputs = read_inputs(InputFiles(other / "ground_truth.json", {"both": out}), resamples=20)
+    (audit,) = Evaluated(inputs).once(audits)
+    assert (audit.status, audit.images) == ("clean", 4)
+
+    write_training_images(
+        detectors / "fold1" / "maskrcnn.safetensors",
+        {"train": [load_prepared(other).radiographs[0]]},
+    )
+    capsys.readouterr()
+    assert localize(other, *arguments)[0] == 0  # the first model has not seen it
+    assert localize(other, *arguments, "--ensemble", "true")[0] == 2
+    assert "1 of 4 images show patients whom at least one model" in capsys.readouterr().err
+    assert localize(other, *arguments, "--ensemble", "true", "--seen", "leave_out")[0] == 0
+    assert images_of(out) == ["other_1.png", "other_2.png", "other_3.png"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

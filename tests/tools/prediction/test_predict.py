@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from cxrloc.datasets.images.read import read_grey
-from cxrloc.datasets.radiograph import LoadedImage
+from cxrloc.datasets.provenance.image_lists import write_training_images
+from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer
 from cxrloc.localization.boxes import xyxy_to_xywh
 from cxrloc.tools import predict
@@ -108,6 +109,32 @@ def test_the_second_localizer_is_drawn_beside_the_first(
     picture: Any = cv2.imread(str(tmp_path / "out" / "a.boxes.jpg"))
     for bgr in ((0, 159, 230), (233, 180, 86)):  # orange and sky blue
         assert (np.abs(picture.astype(int) - bgr).max(axis=2) < 12).any()
+
+
+def test_several_models_and_sizes_of_the_second_localizer_are_fused(
+    bundles: dict[str, Path], detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds = [tmp_path / "run" / f"fold{fold}" / detector.name for fold in range(2)]
+    for fold in folds:
+        fold.parent.mkdir(parents=True)
+        fold.symlink_to(detector)
+    images = [draw_image(tmp_path / "a.png")]
+    out, maskrcnn = tmp_path / "out", ("--maskrcnn", str(tmp_path / "run"))
+    fused = (*maskrcnn, "--ensemble", "--sizes", "96", "128")
+    assert run(bundles["all"], images, out, *maskrcnn) == 2
+    assert "holds 2 trained models; name one" in capsys.readouterr().err
+    assert run(bundles["all"], images, out, *fused) == 0
+    record = json.loads((out / "a.json").read_text())
+    assert "mask_rcnn 4 x torch" in record["runtime"]
+    assert {"maskrcnn_0", "maskrcnn_1"} <= set(record["manifest"]["hashes"])
+    assert any(a["localizer"] == "mask_rcnn" for a in record["annotations"])
+
+    seen = Radiograph("a.png", None, "7", "PA", {})
+    write_training_images(folds[1], {"train": [seen]})
+    assert run(bundles["all"], images, tmp_path / "again", *fused) == 2
+    assert "trained or selected on the patients of 1 of the 1 images" in capsys.readouterr().err
+    assert run(bundles["all"], images, out, "--ensemble") == 2
+    assert "are for the detector; give --maskrcnn too" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cxrloc.classification.config import TrainConfig
 from cxrloc.classification.network.classifier import CLASSES
+from cxrloc.classification.train_config import TrainConfig
 
 Labels = npt.NDArray[np.float64]
 

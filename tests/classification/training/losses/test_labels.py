@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cxrloc.classification.config import TrainConfig
-from cxrloc.classification.training.losses import (
+from cxrloc.classification.train_config import TrainConfig
+from cxrloc.classification.training.losses.labels import (
     LOSSES,
     ClassWeightedLoss,
     FocalLoss,

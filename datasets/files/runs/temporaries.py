@@ -1,0 +1,141 @@
+"""Names of temporary files that say whose they are, and the sweep of those whose process is gone.
+
+A name such as `.boxes.cxr-1a2b3c-4711-2.tmp.json` tells the machine and the process that writes it.
+A file is swept if that process has ended. Another machine's processes cannot be seen from here (nor
+another container's), so their files are swept a day after they were last written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_TAG = re.compile(r"cxr-([0-9a-f]{6})-([0-9]+)-[0-9]+\.tmp")
+_LONGEST_STEM = 100  # of a file's name, so that the temporary one is no longer than 255 bytes
+_DAY = 24 * 3600
+_numbers = itertools.count(1)
+_in_use: set[str] = set()  # tags of this process
+_swept: set[str] = set()  # folders that this process has swept
+
+
+@contextlib.contextmanager
+def temporary_tag() -> Iterator[str]:
+    """A part of a name that is this process's alone: `cxr-MACHINE-PROCESS-NUMBER.tmp`."""
+    tag = f"cxr-{_machine()}-{os.getpid()}-{next(_numbers)}.tmp"
+    _in_use.add(tag)
+    try:
+        yield tag
+    finally:
+        _in_use.discard(tag)
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A hidden path next to `path` with its suffix; nothing is made or removed there.
+
+    The first one in a folder sweeps what dead processes have left in it.
+    """
+    sweep_once(path.parent)
+    with temporary_tag() as tag:
+        yield path.with_name(f".{path.stem[:_LONGEST_STEM]}.{tag}{path.suffix}")
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for everything that this process and its libraries write to the system's own.
+
+    Removed at the end; those of dead processes are swept first.
+    """
+    before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
+    sweep(Path(tempfile.gettempdir()))
+    with temporary_tag() as tag:
+        folder = tempfile.mkdtemp(prefix=f"{tag}-")
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before
+            os.environ.pop("TMPDIR")
+            if variable is not None:
+                os.environ["TMPDIR"] = variable
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_once(folder: Path) -> None:
+    """`sweep` a folder, unless this process has done so."""
+    name = os.path.abspath(folder)
+    if name not in _swept:
+        _swept.add(name)
+        sweep(folder)
+
+
+def sweep(folder: Path, *, below: bool = False) -> None:
+    """Delete the temporary files and folders of dead processes.
+
+    Args:
+        folder: may be missing.
+        below: in its subfolders too.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if _TAG.search(entry.name):
+                _sweep_entry(entry, is_folder)
+            elif below and is_folder:
+                sweep(Path(entry.path), below=True)
+
+
+def _sweep_entry(entry: os.DirEntry[str], is_folder: bool) -> None:
+    with contextlib.suppress(OSError):  # another run may sweep it too, or it is another user's
+        if not left_behind(entry.name, entry.stat(follow_symlinks=False).st_mtime):
+            return
+        if is_folder:
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            os.unlink(entry.path)
+
+
+def left_behind(name: str, written: float | None) -> bool:
+    """Whether the process that `name` tells has left this temporary file.
+
+    Args:
+        name: of the file.
+        written: time of its last change; None if unknown.
+    """
+    tag = _TAG.search(name)
+    if tag is None:
+        return False
+    if tag[1] != _machine():
+        return written is not None and time.time() - written > _DAY
+    if int(tag[2]) == os.getpid():
+        return tag[0] not in _in_use
+    return not is_alive(int(tag[2]))
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _machine() -> str:
+    """Short name of this machine and, in a container, of its processes' numbering."""
+    try:
+        numbering = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbering = ""
+    return hashlib.sha256(f"{socket.gethostname()} {numbering}".encode()).hexdigest()[:6]
