@@ -143,13 +143,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_any_image(parser: argparse.ArgumentParser) -> None:
-    """The option of tools that refuse images which do not look like a chest."""
+def add_any_image(parser: argparse.ArgumentParser, *, body_part: bool = False) -> None:
+    """The options of tools that refuse images which do not look like a chest."""
     parser.add_argument(
         "--any-image",
         action="store_true",
         help="only warn of images that do not look like a frontal chest radiograph",
     )
+    if body_part:
+        others = "only warn of DICOM images that name another body part than the chest"
+        parser.add_argument("--any-body-part", action="store_true", help=others)
 
 
 def add_resampling_options(parser: argparse.ArgumentParser) -> None:

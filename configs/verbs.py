@@ -86,7 +86,7 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         "fit-chest-check",
-        "experiments.fit_chest_check",
+        "data.fit_chest_check",
         "see which images are taken for chests",
         "Dig deeper",
     ),

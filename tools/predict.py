@@ -56,12 +56,7 @@ from cxrloc.datasets.prepared.image_files import listed_images
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.layouts import study_of
-from cxrloc.datasets.readers.loose_images import (
-    STUDIES,
-    image_name,
-    images_below,
-    unique_names,
-)
+from cxrloc.datasets.readers.loose_images import STUDIES, image_name, images_of, unique_names
 from cxrloc.detection.planning.external_models import check_unseen, detectors_at
 from cxrloc.localization.diagnosis.finished import (
     Probabilities,
@@ -96,13 +91,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
     """Predict the images that are not done yet; returns 1 if some of them failed, else 0."""
-    found = images_below(listed_images(arguments.inputs), arguments.out)
-    paths, failures = found.paths, found.failures
-    if not paths:
-        raise ValueError("; ".join(failures))
+    paths, failures = images_of("predict", listed_images(arguments.inputs), arguments.out)
     check_unseen(arguments.maskrcnn if arguments.ensemble else (), paths)
-    for sentence in found.passed_over:
-        print(f"predict: {sentence}", file=sys.stderr)
     thresholds = diagnoser.examination_thresholds if any(map(study_of, paths)) else {}
     manifest, names = _manifest(arguments, diagnoser, started), unique_names(paths)
     done = {
@@ -260,14 +250,12 @@ def _parser() -> argparse.ArgumentParser:
     looked_at = "images, folders, or prepared folders"
     parser.add_argument("inputs", nargs="+", type=_input, metavar="INPUT", help=looked_at)
     add_model_options(parser)
+    add_any_image(parser, body_part=True)
     fused = parser.add_argument_group("fused boxes of the detector")
     together = "of all models in its run folder, on images of patients that none was trained on"
     fused.add_argument("--ensemble", action="store_true", help=together)
     sides = "of squares with these sides, such as 384 512 (default: the training's)"
     fused.add_argument("--sizes", type=_count, nargs="+", default=[], metavar="N", help=sides)
-    add_any_image(parser)
-    others = "read DICOM images that name another body part than the chest, with a warning"
-    parser.add_argument("--any-body-part", action="store_true", help=others)
     results = parser.add_argument_group("results")
     results.add_argument("--out", type=Path, required=True, help="folder for the results")
     renamed = "label map (YAML): disease of the gate -> name in the results, or null"

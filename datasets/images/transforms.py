@@ -39,15 +39,17 @@ def fit_square(pixels: Square | npt.NDArray[np.uint16], size: int) -> Square:
         raise ValueError(f"expected grey uint8 or uint16 (H, W), got {pixels.dtype} {pixels.shape}")
     height, width = pixels.shape
     inner = fitted((height, width), size)[::-1]
+    scaled: npt.NDArray[Any] = pixels
     if inner != (height, width):
         how = cv2.INTER_AREA if size < max(height, width) else cv2.INTER_LINEAR
-        pixels = cv2.resize(pixels, inner[::-1], interpolation=how).astype(pixels.dtype, copy=False)
+        scaled = np.asarray(cv2.resize(pixels, inner[::-1], interpolation=how))
     if pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / _SIXTEEN_TO_EIGHT).astype(np.uint8)
+        scaled = np.rint(scaled / _SIXTEEN_TO_EIGHT)
+    grey = np.ascontiguousarray(scaled, dtype=np.uint8)
     if inner == (size, size):
-        return np.ascontiguousarray(pixels)
+        return grey
     square = np.zeros((size, size), dtype=np.uint8)
-    square[: inner[0], : inner[1]] = pixels
+    square[: inner[0], : inner[1]] = grey
     return square
 
 

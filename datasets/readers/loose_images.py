@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,22 @@ def images_below(inputs: Sequence[Path], out: Path | None = None) -> FoundImages
         for path in below:
             images.setdefault(path.resolve(), path)
     return FoundImages(list(images.values()), failures, sentences)
+
+
+def images_of(
+    tool: str, inputs: Sequence[Path], out: Path | None = None
+) -> tuple[list[Path], list[str]]:
+    """Images and failures of `images_below`; says what was passed over, in the tool's name.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+    found = images_below(inputs, out)
+    if not found.paths:
+        raise ValueError("; ".join(found.failures))
+    for sentence in found.passed_over:
+        print(f"{tool}: {sentence}", file=sys.stderr)
+    return found.paths, found.failures
 
 
 def _images_of(given: Path, out: Path | None) -> tuple[list[Path], list[Path]]:

@@ -40,7 +40,9 @@ def image_files(root: Path, warnings: ReaderWarnings) -> list[Path]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}; expected the folder of the images as --root")
-    images, others, rest = [], [], []
+    images: list[Path] = []
+    others: list[str] = []
+    rest: list[Path] = []
     for folder, below, names in os.walk(root, followlinks=True):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(names):

@@ -46,7 +46,7 @@ def _portrait() -> Grey:
 
 
 def _slice(name: str) -> Grey:
-    values: Any = dcmread(get_testdata_file(name)).pixel_array.astype(np.float64)  # type: ignore[arg-type,union-attr]
+    values: Any = dcmread(get_testdata_file(name)).pixel_array.astype(np.float64)  # type: ignore[arg-type]
     low, high = np.percentile(values, (0.5, 99.5))
     return np.asarray(255 * np.clip((values - low) / (high - low), 0, 1), np.uint8)
 
