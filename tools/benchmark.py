@@ -11,7 +11,8 @@ cam: all maps in closed form, against one forward pass and against a backward pa
 precision: a training step in bf16, against fp32.
 
 data: images per second from raw and PNG shards, against PNG files read the textbook way, at 224,
-256 and 512 px with 0 to 2 workers; phantom images without --root.
+256 and 512 px with 0 to 2 workers, and what comparing all hashes of the shards takes, once; phantom
+images without --root.
 
 bootstrap: the intervals of a comparison of NIH's size, against the means alone in a loop over
 resamples.
@@ -176,7 +177,7 @@ def data_table(arguments: argparse.Namespace) -> None:
     """Print images per second of each loader, and as a ratio to the textbook loader's."""
     from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
     from cxrloc.datasets.readers import nih
-    from cxrloc.tools.experiments.benchmarks.loaders import loader_rates, rate_table
+    from cxrloc.tools.experiments.benchmarks.loaders import hash_table, loader_rates, rate_table
 
     with tempfile.TemporaryDirectory() as folder:
         root = arguments.root
@@ -186,6 +187,7 @@ def data_table(arguments: argparse.Namespace) -> None:
         print(f"{len(images)} images of {root}, in the disk's cache")
         shards = Path(folder) / "shards"
         print(rate_table(loader_rates(images, shards, DATA_SIZES, DATA_WORKERS, arguments.repeats)))
+        print(hash_table(shards, DATA_SIZES))
 
 
 def bootstrap_sides(arguments: argparse.Namespace) -> Sides:

@@ -18,6 +18,8 @@ from typing import IO, Any, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from cxrloc.datasets.files.parse import parse_json
+
 _TEMPORARY_SUFFIX = ".tmp"
 _BLOCK = 1 << 22
 _TIMES = ("mtime", "LastModified", "last_modified")  # disks, gs and hdfs; s3; abfs
@@ -98,7 +100,12 @@ class Storage:
             return file.read()
 
     def read_json(self, name: str) -> Any:
-        return json.loads(self.read(name))
+        """Parse a JSON file.
+
+        Raises:
+            ValueError: naming the file, if it is no JSON.
+        """
+        return parse_json(self.read(name), f"{self.url.rstrip('/')}/{name}")
 
     def sha256(self, name: str) -> str:
         """Hex SHA-256 of a file's bytes, read block by block."""

@@ -8,7 +8,6 @@ marker removal.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +17,12 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
 from cxrloc.datasets.files.atomic import whole_file
-from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.files.checked import Name, Sha256, Text, checked
+from cxrloc.datasets.files.manifest import file_sha256, write_json
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, remove_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
 from cxrloc.datasets.images.transforms import fit_square
@@ -77,10 +79,8 @@ class PixelCache:
         path = directory / f"pixels_{size}_{_key(radiographs, size, markers)}.npy"
         directory.mkdir(parents=True, exist_ok=True)
         ids = [r.image_id for r in radiographs]
-        if path.is_file() and path.with_suffix(".json").is_file():
-            print(f"pixels: reusing {path}")
-            unreadable = json.loads(path.with_suffix(".json").read_text())["unreadable"]
-        else:
+        unreadable = _reused(path, (len(ids), size, size))
+        if unreadable is None:
             unreadable = _make(path, radiographs, size, workers, markers)
         if unreadable and strict:
             first = next(iter(unreadable))
@@ -153,6 +153,29 @@ def _key(radiographs: Sequence[Radiograph], size: int, markers: str) -> str:
     return digest.hexdigest()[:16]
 
 
+class _Facts(TypedDict):
+    unreadable: dict[Name, Text]
+    sha256: Sha256
+
+
+def _reused(path: Path, shape: tuple[int, ...]) -> dict[str, str] | None:
+    """The unreadable images of a finished cache; None if there is none that is whole."""
+    about = path.with_suffix(".json")
+    if not (path.is_file() and about.is_file()):
+        return None
+    try:
+        facts: _Facts = checked(read_json(about), _Facts, str(about))
+        if file_sha256(path) != facts["sha256"]:
+            raise ValueError(f"{path}: its hash is not that of {about.name}")
+        if np.load(path, mmap_mode="r").shape != shape:
+            raise ValueError(f"{path}: expected an array of shape {shape}")
+    except (ValueError, OSError) as error:
+        print(f"pixels: decoding the images again, as the cache is damaged ({error})")
+        return None
+    print(f"pixels: reusing {path}")
+    return facts["unreadable"]
+
+
 def _make(
     path: Path, radiographs: Sequence[Radiograph], size: int, workers: int | None, markers: str
 ) -> dict[str, str]:
@@ -176,5 +199,6 @@ def _make(
             else:
                 pixels[row] = read
         pixels.flush()
-    write_json(path.with_suffix(".json"), {"size": size, "unreadable": unreadable})
+    facts = {"size": size, "unreadable": unreadable, "sha256": file_sha256(path)}
+    write_json(path.with_suffix(".json"), facts)
     return unreadable

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
+from cxrloc.datasets.files.parse import read_yaml
 
 _EVERY_OTHER = "*"
 
@@ -83,10 +83,7 @@ def read_label_map(path: Path) -> LabelMap:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no label map {path}; expected a YAML file with `name: disease`")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: expected lines `name: disease`, got {type(content).__name__}")
     names: dict[str, str | None] = {}

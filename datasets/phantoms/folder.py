@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import multiprocessing
 import os
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.progress import progress
 
 Planned = TypeVar("Planned")
@@ -105,7 +105,7 @@ def _finished(settings: dict[str, object], out: Path) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        recorded = json.loads((out / _SETTINGS_FILE).read_text())
+        recorded = read_json(out / _SETTINGS_FILE)
     except (OSError, ValueError):
         recorded = None
     if recorded == settings:

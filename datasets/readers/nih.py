@@ -32,6 +32,7 @@ from typing import Any
 import pandas as pd
 
 from cxrloc.datasets.files.keys import check_nih_patient, patient_key
+from cxrloc.datasets.files.parse import read_text
 from cxrloc.datasets.labels.names import NIH_DISEASES, NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.readers.csv_text import first_row, named_file
@@ -188,10 +189,7 @@ def _official(root: Path, ids: list[str], warnings: ReaderWarnings) -> dict[str,
         if not path.is_file():
             warnings.warn("no official list", [name])
             continue
-        try:
-            listed = dict.fromkeys(path.read_text(encoding="utf-8-sig").split())
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not a text file in UTF-8: {error}") from error
+        listed = dict.fromkeys(read_text(path).split())
         both = [image for image in listed if image in official]
         if both:
             raise ValueError(f"{len(both)} images are in both official lists, e.g. {both[0]}")

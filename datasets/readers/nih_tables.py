@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from cxrloc.datasets.labels.names import NO_FINDING, canonical_label
+from cxrloc.datasets.labels.people import MAXIMUM_AGE_YEARS
 from cxrloc.datasets.radiograph import Box
 from cxrloc.datasets.readers.csv_text import read_text_columns
 from cxrloc.datasets.readers.index import ReaderWarnings
 
-MAXIMUM_AGE_YEARS = 120
 _AGE = re.compile(r"(\d+)([YMWD]?)", re.IGNORECASE)
 _YEARS_PER_UNIT = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 # NIH's own header says `Bbox [x,y,w,h]`; tidied copies and newer files use other column names.

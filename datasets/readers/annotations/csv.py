@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cxrloc.datasets.files.parse import read_text
 from cxrloc.datasets.readers.annotations.csv_columns import Columns, find_columns
 from cxrloc.datasets.readers.annotations.matching.annotated import (
     AnnotatedImage,
@@ -40,7 +41,7 @@ from cxrloc.datasets.readers.annotations.matching.annotated import (
 from cxrloc.datasets.readers.annotations.matching.labels import states_normal
 from cxrloc.datasets.readers.annotations.matching.parts import part_of_word
 from cxrloc.datasets.readers.annotations.matching.to_index import Choices, to_index
-from cxrloc.datasets.readers.annotations.where import below, given_files, only_one, read_text
+from cxrloc.datasets.readers.annotations.where import below, given_files, only_one
 from cxrloc.datasets.readers.csv_text import read_text_columns
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 

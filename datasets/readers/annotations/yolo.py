@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from cxrloc.datasets.files.parse import read_text
 from cxrloc.datasets.readers.annotations.matching.annotated import (
     AnnotatedImage,
     Annotations,
@@ -33,7 +34,7 @@ from cxrloc.datasets.readers.annotations.matching.files import (
     without_upload,
 )
 from cxrloc.datasets.readers.annotations.matching.to_index import Choices, to_index
-from cxrloc.datasets.readers.annotations.where import below, read_text
+from cxrloc.datasets.readers.annotations.where import below
 from cxrloc.datasets.readers.annotations.yolo_names import YoloFolder, read_yolo_folder
 from cxrloc.datasets.readers.find_images import copy_rank, stem_of
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cxrloc.datasets.files.parse import read_text, read_yaml
 from cxrloc.datasets.readers.annotations.matching.parts import TEST, TRAIN, VALID
-from cxrloc.datasets.readers.annotations.where import below, only_one, read_text
+from cxrloc.datasets.readers.annotations.where import below, only_one
 from cxrloc.datasets.readers.find_images import stem_of
 
 _LISTS = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
@@ -92,10 +91,7 @@ def _is_names(path: Path) -> bool:
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    content = read_yaml(path)
     return content if isinstance(content, dict) else {}
 
 

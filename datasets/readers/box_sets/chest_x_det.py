@@ -25,12 +25,12 @@ Note, counted: patients in both parts; images whose patient is unknown; images t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.box_sets.findings import (
     BoxReader,
@@ -149,10 +149,7 @@ def _files(
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    entries = read_json(path)
     needed = {"file_name", "syms", "boxes"}
     for number, entry in enumerate(entries if isinstance(entries, list) else [entries]):
         if not isinstance(entry, dict) or not needed <= entry.keys():
