@@ -87,7 +87,7 @@ def _finish(
     config = run.config
     hashes = {
         "ground_truth": file_sha256(run.prepared.files.ground_truth),
-        "folds": _hash_folds(run.prepared),
+        "folds": file_sha256(run.prepared.files.folds),
     }
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
     write_json(run.out.manifest, manifest)
