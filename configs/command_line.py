@@ -71,12 +71,22 @@ def load_config(
             missing file.
     """
     parser = config_parser(config_class, docstring)
-    namespace = parser.parse_args(parser.with_lists(sys.argv[1:] if argv is None else argv))
+    words = parser.with_lists(sys.argv[1:] if argv is None else argv)
+    parser.check_files(words)
+    try:
+        namespace = parser.parse_args(words)
+    except OverflowError as error:
+        parser.error(str(error))
     names = {f.name for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     try:
         built = vars(parser.instantiate(namespace))
         return config_class(**{key: value for key, value in built.items() if key in names})
-    except (ValueError, FileNotFoundError) as error:  # what a dataclass's own check says
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        FileNotFoundError,
+    ) as error:  # what a dataclass's check says
         parser.error(str(error))
 
 

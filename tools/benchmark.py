@@ -20,6 +20,9 @@ resamples.
 compare: a whole comparison of drawn files (3 localizers, 10 boxes per image), against one with a
 fifth of the images; --out keeps the files.
 
+fuzz: 20,000 files with damage or absurd values, of every kind that is loaded, and how often each
+loader refused them in one sentence; --mutations and --seed choose others.
+
 predict: a prediction in every runtime, as a whole and stage by stage, against the grad-cam package,
 captum, torchvision's Mask R-CNN and the textbook way; --gate takes a trained gate instead of an
 untrained one; INT8 is slower with it.
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     parser.add_argument(
-        "what", choices=[*BENCHMARKS, "compare", "data", "predict"], help="what is measured"
+        "what", choices=[*BENCHMARKS, "compare", "data", "fuzz", "predict"], help="what is measured"
     )
     parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
     parser.add_argument(
@@ -67,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="images to compare on (compare; default: 15000)",
     )
+    parser.add_argument(
+        "--mutations", type=int, default=20_000, metavar="N", help="of files (fuzz; default: 20000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the mutations (fuzz)")
     parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
     parser.add_argument(
         "--size", type=int, default=512, metavar="PX", help="input side in pixels (default: 512)"
@@ -77,13 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.what == "data":
         data_table(arguments)
     elif arguments.what == "compare":
         from cxrloc.tools.experiments.benchmarks.comparison import comparison_table
 
         print(comparison_table(arguments.images, arguments.out))
+    elif arguments.what == "fuzz":
+        return fuzz_table(arguments.mutations, arguments.seed)
     elif arguments.what == "predict":
         from cxrloc.tools.experiments.benchmarks.prediction import prediction_tables
 
@@ -91,6 +100,18 @@ def _run(arguments: argparse.Namespace) -> None:
         print(prediction_tables(arguments.size, arguments.repeats, gate))
     else:
         report(BENCHMARKS[arguments.what](arguments), arguments.repeats)
+    return 0
+
+
+def fuzz_table(mutations: int, seed: int) -> int:
+    """Print what came of the mutations; 1 if a loader did wrong."""
+    from cxrloc.tools.experiments.benchmarks.fuzz.campaign import fuzz
+    from cxrloc.tools.experiments.benchmarks.fuzz.targets import targets
+
+    with tempfile.TemporaryDirectory() as folder:
+        campaign = fuzz(targets(Path(folder) / "files"), mutations, seed)
+    print("\n".join([campaign.table(), *campaign.wrong]))
+    return int(bool(campaign.wrong))
 
 
 def report(sides: Sides, repeats: int) -> None:

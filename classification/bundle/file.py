@@ -125,7 +125,7 @@ def _sha256(tensors: Mapping[str, torch.Tensor], text: str) -> str:
 
 def _check_kind(kind: object, path: Path) -> None:
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"{path}: bundle kind {kind!r}, expected one of {', '.join(KINDS)}")
+        raise ValueError(f"{path}: bundle kind {kind!r:.100}, expected one of {', '.join(KINDS)}")
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.checked import MAX_FOLDS, Name, Share, checked
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.datasets.files.parse import parse_json
+from cxrloc.datasets.files.parse import one_line, parse_json
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
 SCHEMA_VERSION = 1
@@ -242,7 +242,7 @@ def read_scored_images(path: Path) -> ScoredImages:
     try:
         return _from_table(table, facts)
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}; {_AGAIN}") from error
+        raise ValueError(f"{path} is damaged: {one_line(error)}; {_AGAIN}") from error
 
 
 class _Facts(TypedDict):
@@ -283,8 +283,8 @@ def _read_table(path: Path) -> pa.Table:
         table = pq.read_table(path, page_checksum_verification=True)
         table.validate(full=True)
         return table
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable Parquet file: {one_line(error)}") from error
 
 
 def _texts(table: pa.Table, name: str) -> tuple[str, ...]:

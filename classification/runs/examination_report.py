@@ -38,7 +38,7 @@ def write_examination_report(run: Run, folds: Sequence[Fold], images: ScoredImag
         return ""
     examination_thresholds = np.full(images.scores.shape, np.nan)
     for fold in folds:
-        points = _points(fold.files.metrics)
+        points = read_points(fold.files.metrics)
         cuts = np.array([points.get(d) for d in run.diseases], dtype=np.float64)  # None is NaN
         examination_thresholds[images.folds == (fold.number or 0)] = cuts
     train = run.config.train
@@ -52,7 +52,7 @@ def write_examination_report(run: Run, folds: Sequence[Fold], images: ScoredImag
     return page
 
 
-def _points(metrics: Path) -> dict[str, float | None]:
+def read_points(metrics: Path) -> dict[str, float | None]:
     """Disease -> operating point of examinations chosen by a fold; empty if it chose none."""
     stored: _Metrics = checked(
         read_json(metrics), _Metrics, str(metrics), "run the training's command again"

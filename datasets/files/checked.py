@@ -22,8 +22,10 @@ Checked = TypeVar("Checked")
 LARGEST = 2**31 - 1  # of a whole number in our files; ids, counts, pixels and seeds
 LARGEST = 2**31 - 1  # of a whole number in our files; ids, counts, pixels
 MAX_FOLDS = 100_000
-Text = Annotated[str, Field(strict=True)]
-Name = Annotated[str, Field(strict=True, min_length=1)]
+LONGEST_NAME = 1000
+Text = Annotated[str, Field(strict=True, max_length=LONGEST_NAME)]
+Name = Annotated[str, Field(strict=True, min_length=1, max_length=LONGEST_NAME)]
+FileName = Annotated[str, Field(strict=True, pattern=r"^[^/\x00]{1,250}$")]
 Flag = Annotated[bool, Field(strict=True)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]

@@ -13,6 +13,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,22 @@ def _hint(data: bytes | str) -> str:
     return ""
 
 
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Within, a ValueError that does not say where begins with it."""
+    try:
+        yield
+    except ValueError as error:
+        if where in str(error):
+            raise
+        raise ValueError(f"{where}: {error}") from error
+
+
+def one_line(error: Exception) -> str:
+    """What an error of a library says, which may have several lines."""
+    return " ".join(str(error).split())
+
+
 class _Loader(yaml.SafeLoader):
     """YAML without code, in which a key stands once."""
 
@@ -114,8 +131,7 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"{path} is not YAML that can be read: it is nested too deeply") from error
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError) as error:
         # PyYAML lets through what int(), datetime() and its own tables say of a tagged value
-        message = " ".join(str(error).split())
-        raise ValueError(f"{path} is not YAML: {message}") from error
+        raise ValueError(f"{path} is not YAML: {one_line(error)}") from error
     return value
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.checked import LONGEST_NAME
 from cxrloc.datasets.files.keys import check_nih_patient, nih_image, patient_key
 from cxrloc.datasets.files.parse import csv_rows, parse_json, read_text
 from cxrloc.datasets.prepared.coco import load_coco
@@ -85,6 +86,10 @@ def image_list(rows: Iterable[tuple[str, str, str]], where: str = "image list") 
     for number, (image, patient, part) in enumerate(rows, start=1):
         if not image:
             raise ValueError(f"{where}, row {number}: the row lacks an image name")
+        if max(len(image), len(patient), len(part)) > LONGEST_NAME:
+            raise ValueError(
+                f"{where}, row {number}: a name of more than {LONGEST_NAME} characters; correct it"
+            )
         patient_of.setdefault(image, "")
         if patient_key(patient):
             _check_patient(image, patient, first, f"{where}, row {number}")

@@ -17,7 +17,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from cxrloc.datasets.files.checked import Name, Sha256, checked
+from cxrloc.datasets.files.checked import FileName, Name, Sha256, checked
 from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.provenance.image_lists import (
@@ -197,7 +197,7 @@ class _External(TypedDict):
 
 
 class _Record(TypedDict):
-    results: Name
+    results: FileName
     results_sha256: Sha256
     images: dict[Name, tuple[Name, ...]]
     models: dict[Name, _Model]

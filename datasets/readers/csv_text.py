@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxrloc.datasets.files.parse import read_text
+from cxrloc.datasets.files.parse import one_line, read_text
 
 
 def read_text_columns(path: Path, **options: Any) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def read_text_columns(path: Path, **options: Any) -> pd.DataFrame:
     try:
         table: pd.DataFrame = pd.read_csv(text, dtype=str, keep_default_na=False, **options)
     except (ValueError, OverflowError) as error:  # pandas' parser errors are ValueErrors
-        raise ValueError(f"cannot read {path} as CSV: {error}") from error
+        raise ValueError(f"cannot read {path} as CSV: {one_line(error)}") from error
     return table
 
 

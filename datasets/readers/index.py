@@ -90,7 +90,7 @@ class DatasetIndex:
         """Count odd facts about patients, whichever reader read them; absurd ages are unknown."""
         odd = {r.image_id for r in self.radiographs if not _plausible(r.age_years)}
         if odd:
-            kind = f"ages outside 0 to {MAXIMUM_AGE_YEARS} years, read as unknown"
+            kind = f"ages that are no number from 0 to {MAXIMUM_AGE_YEARS}, read as unknown"
             self.warnings.note(kind, [r.image_id for r in self.radiographs if r.image_id in odd])
             known = [
                 replace(r, age_years=math.nan) if r.image_id in odd else r for r in self.radiographs

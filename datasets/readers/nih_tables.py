@@ -46,7 +46,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     table = table.loc[:, ~table.columns.duplicated()]
     missing = [name for name in required if name not in table]
     if missing:
-        raise ValueError(f"{path} has no column {missing}; its header is {header}")
+        raise ValueError(f"{path} has no column {missing}; its header is {header!s:.500}")
     table = table[[*required, *(name for name in optional if name in table)]]
     return pd.DataFrame({name: table[name].str.strip() for name in table})
 
@@ -83,7 +83,7 @@ def _box(row: tuple[str, ...], frame_hw: tuple[int, int], where: str) -> tuple[B
         disease = canonical_label(disease_text)
         x, y, w, h = (float(text) for text in numbers)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {error!s:.500}") from error
     if disease == NO_FINDING:
         raise ValueError(f"{where}: a box for {NO_FINDING}; expected a disease")
     if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:

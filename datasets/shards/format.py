@@ -31,7 +31,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxrloc.datasets.files.parse import parse_json
+from cxrloc.datasets.files.parse import one_line, parse_json
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
@@ -186,7 +186,7 @@ class ShardFile:
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise ValueError(f"{self.name} is not a Parquet file: {error}") from error
+            raise ValueError(f"{self.name} is not a Parquet file: {one_line(error)}") from error
         about = self._about()
         self.kind = kind_of(about)
         self.split: str = about["split"]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from cxrloc.datasets.files.checked import AtLeastOne, Count, Finite, Name, Sha256, checked
+from cxrloc.datasets.files.checked import AtLeastOne, Count, Name, Sha256, checked
+from cxrloc.datasets.files.parse import one_line
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.shards.format import (
     REJECTS,
@@ -40,7 +42,7 @@ class ShardManifest(TypedDict):
     encoding: Encoding
     diseases: list[Name]
     input: ShardInput
-    clahe_clip: Finite
+    clahe_clip: Annotated[float, Field(strict=True, ge=0, le=1000)]
     rows: Count
     shards: list[ShardEntry]
 
@@ -73,7 +75,8 @@ def _check_lengths(storage: Storage, shards: Sequence[ShardEntry], how: str) -> 
         held = "no file" if state is None else f"{state[0]} bytes"
         if held != f"{shard['bytes']} bytes":
             raise ValueError(
-                f"{storage.url}/{shard['name']}: {held}, expected {shard['bytes']} bytes; {how}"
+                f"{storage.url}/{shard['name']}: {held}, expected {shard['bytes']} bytes by "
+                f"_manifest.json; {how}"
             )
 
 
@@ -106,7 +109,7 @@ def read_rejects(storage: Storage) -> Mapping[str, str]:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(
-            f"{storage.url}/{REJECTS} is damaged: {error}; build the shards again"
+            f"{storage.url}/{REJECTS} is damaged: {one_line(error)}; build the shards again"
         ) from error
     columns: dict[str, list[Any]] = table.to_pydict()
     return dict(zip(columns["image_id"], columns["reason"], strict=True))

@@ -68,7 +68,10 @@ class ShardSet:
         manifest = read_manifest(storage, size)
         names = [shard["name"] for shard in manifest["shards"]]
         files = [ShardFile(storage, name) for name in names]
-        self.size, self.url, self.kind = size, url, kind_of(manifest)
+        try:
+            self.size, self.url, self.kind = size, url, kind_of(manifest)
+        except ValueError as error:
+            raise ValueError(f"{url}/{manifest_name(size)}: {error}") from error
         for file, shard in zip(files, manifest["shards"], strict=True):
             if (file.kind, file.rows) != (self.kind, shard["rows"]):
                 raise ValueError(

@@ -35,9 +35,11 @@ def map_metadata(path: Path, text: str | None) -> MapMetadata:
     if kind != KIND:
         raise ValueError(
             f"{path} is not a file of heat maps: expected kind {KIND!r} in the metadata "
-            f"{KEY!r}, got {kind!r}"
+            f"{KEY!r}, got {kind!r:.100}"
         )
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path}: format {metadata.get('format')!r}; this version reads {FORMAT}")
+        raise ValueError(
+            f"{path}: format {metadata.get('format')!r:.100}; this version reads {FORMAT}"
+        )
     result: MapMetadata = checked(metadata, MapMetadata, str(path), "predict again")
     return result

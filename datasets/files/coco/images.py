@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
+from cxrloc.datasets.files.checked import LONGEST_NAME
 from cxrloc.datasets.files.coco.values import Key, id_key, number, shown, some, whole
 from cxrloc.datasets.labels.people import MAXIMUM_AGE_YEARS, SEXES, VIEWS
 
@@ -90,12 +91,12 @@ def plain_name(text: str) -> str:
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can be written to a file: half a surrogate pair cannot."""
+    """Whether a name can be written to a file: half a surrogate pair and a novel cannot."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
         return False
-    return "\0" not in name
+    return "\0" not in name and len(name) <= LONGEST_NAME
 
 
 def stems(image: Mapping[str, Any]) -> set[str]:

@@ -104,6 +104,7 @@ def _read(
             "columns that may be the patient; if one is, name it with --patient-column",
             list(columns.may_be_patient),
         )
+    warnings.note("columns that are not read", list(columns.unread))
     rows = table.fillna("").to_dict("records")
     images = [
         _image({str(k): str(v).strip() for k, v in row.items()}, columns, path, f"{path}, line {n}")

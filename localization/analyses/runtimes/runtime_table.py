@@ -25,7 +25,7 @@ from cxrloc.classification.metrics.ranking import bootstrap_ranking
 from cxrloc.classification.metrics.sampled import bootstrap_ratios
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
 from cxrloc.datasets.files.atomic import whole_file
-from cxrloc.datasets.files.parse import parse_json
+from cxrloc.datasets.files.parse import one_line, parse_json
 from cxrloc.localization.analyses.runtimes.agreement import SAME_BOX, RuntimePrediction, overlaps
 
 _KEY = b"cxrloc"
@@ -111,7 +111,7 @@ def read_images(path: Path) -> list[ImageInRuntimes]:
         return _images(table.to_pandas())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} is damaged ({error}); delete it, and run the same command again"
+            f"{path} is damaged ({one_line(error)}); delete it, and run the same command again"
         ) from error
 
 

@@ -269,7 +269,9 @@ def test_what_is_missing_or_was_changed_is_named(
     shard = out / f"size={SIZE}/split=b/part-00001.parquet"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
-    expected = rf"part-00001\.parquet: {len(whole) - 1} bytes, expected {len(whole)} bytes; make it"
+    expected = (
+        rf"part-00001\.parquet: {len(whole) - 1} bytes, expected {len(whole)} bytes by _manifest"
+    )
     with pytest.raises(ValueError, match=expected):
         ShardSet(str(out), SIZE)
     place = len(whole) // 2
