@@ -1,7 +1,7 @@
 """Read text, JSON, YAML and CSV; whatever is wrong becomes one sentence with the file's name.
 
     parse_json(b"[1, 2", "boxes.json")
-    ValueError: boxes.json is not JSON: EOF while parsing a list at line 1 column 6
+    ValueError: boxes.json is not JSON: EOF while parsing a list at line 1 column 5
 
 A damaged or foreign file never ends in another error than ValueError or OSError: text that is no
 UTF-8, NUL characters, lists nested by the thousand, numbers of a thousand digits, keys given twice.

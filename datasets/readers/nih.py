@@ -32,7 +32,7 @@ from typing import Any
 import pandas as pd
 
 from cxrloc.datasets.files.keys import check_nih_patient, patient_key
-from cxrloc.datasets.files.parse import naming, read_text
+from cxrloc.datasets.files.parse import read_text
 from cxrloc.datasets.labels.names import NIH_DISEASES, NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.readers.csv_text import first_row, named_file
@@ -70,10 +70,8 @@ def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -
 def _index(root: Path, labels_path: Path, warnings: ReaderWarnings) -> DatasetIndex:
     table = _label_table(labels_path, warnings)
     ids: list[str] = table["imageindex"].tolist()
-    with naming(str(labels_path)):
-        boxes = _boxes(
-            root / BOX_FILE, dict(zip(ids, table["findinglabels"], strict=True)), warnings
-        )
+    label_text = dict(zip(ids, table["findinglabels"], strict=True))
+    boxes = _boxes(root / BOX_FILE, label_text, labels_path, warnings)
     official = _official(root, ids, warnings)
     paths = find_images(root, ids, warnings)
     radiographs = _radiographs(table, labels_path, boxes, paths, warnings)
@@ -153,7 +151,7 @@ def _note_aliases(counts: Mapping[Any, int], warnings: ReaderWarnings) -> None:
 
 
 def _boxes(
-    path: Path, label_text: Mapping[str, str], warnings: ReaderWarnings
+    path: Path, label_text: Mapping[str, str], source: Path, warnings: ReaderWarnings
 ) -> dict[str, tuple[Box, ...]]:
     """Image -> boxes, checked against the label rows."""
     if not path.is_file():
@@ -174,7 +172,7 @@ def _boxes(
             continue
         if any(other.disease == box.disease for other in others):
             several.append(here)
-        if not _labels_of(label_text[image], f"the label row of {image}")[box.disease]:
+        if not _labels_of(label_text[image], f"{source}: image {image}")[box.disease]:
             unnamed.append(here)
         others.append(box)
     warnings.warn("boxes of images without a label row left out", unlabelled)

@@ -48,6 +48,7 @@ from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 _USUAL = ("annotations", "labels", "boxes", "bboxes")
 _EMPTY = ("", "nan", "none", "null", "na", "n/a")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_LONGEST_SIDE = 2**16 - 1  # no format of radiographs has more
 _SHARES_UP_TO = 1.0
 
 
@@ -181,7 +182,12 @@ def _is_placeholder(coordinates: Sequence[float]) -> bool:
 
 def _frame(row: dict[str, str], columns: Columns, where: str) -> tuple[float, float] | None:
     width, height = columns.of(row, "frame_w"), columns.of(row, "frame_h")
-    return (_number(width, where), _number(height, where)) if width and height else None
+    if not (width and height):
+        return None
+    sides = _number(width, where), _number(height, where)
+    if not all(0 <= side <= _LONGEST_SIDE for side in sides):
+        raise ValueError(f"{where}: an image of {width} x {height}, expected pixels")
+    return sides
 
 
 def _part(word: str, where: str) -> str:

@@ -142,7 +142,7 @@ def find_columns(header: Sequence[str], patient_column: str, where: str) -> Colu
     image, finding = others.pop("image"), others.pop("finding")
     known = {what: name for what, name in others.items() if name}
     similar = tuple(n for k, n in by_key.items() if k in _PATIENTS and n != image)
-    read = {image, finding, *box, *known.values()}
+    read = {image, finding, *box, *known.values()} | ({*similar} if not patient_column else set())
     unread = tuple(str(name) for name in header if name not in read)
     return Columns(image, finding, box, form, known, similar, unread)
 
