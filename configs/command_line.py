@@ -99,7 +99,12 @@ def load_config(
     """
     parser = config_parser(config_class, docstring)
     words = [with_home(word) for word in (sys.argv[1:] if argv is None else argv)]
-    namespace = parser.parse_args(parser.with_lists(words))
+    words = parser.with_lists(words)
+    parser.check_files(words)
+    try:
+        namespace = parser.parse_args(words)
+    except OverflowError as error:
+        parser.error(str(error))
     for key, value in list(namespace.items()):  # those of YAML files, too
         if not dataclasses.is_dataclass(value):
             namespace[key] = with_home(value)
@@ -107,7 +112,12 @@ def load_config(
     try:
         built = vars(parser.instantiate(namespace))
         return config_class(**{key: value for key, value in built.items() if key in names})
-    except (ValueError, FileNotFoundError) as error:  # what a dataclass's own check says
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        FileNotFoundError,
+    ) as error:  # what a dataclass's check says
         parser.error(str(error))
 
 

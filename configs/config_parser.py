@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from cxrloc.configs.help_page import add_full_paths, fill, split_page
+from cxrloc.datasets.files.parse import read_yaml
 
 _LONGEST_CHOICES = 40  # characters, beside an option
 _UNSAID = (None, "", (), argparse.SUPPRESS)  # defaults that help does not print
@@ -52,12 +56,27 @@ class _Formatter(DefaultHelpFormatter):
 class ConfigParser(ArgumentParser):
     """Options in kebab case, flags without a value, lists of several words."""
 
+    files: Sequence[str] = ()  # given with --config
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End as argparse's own parsers do."""
         if not self.exit_on_error:
             super().error(message, ex)
         self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        said = " ".join(message.split())
+        files = ", ".join(name for name in self.files if name not in said)
+        self.exit(2, f"{self.prog}: error: {said}{files and f' (with --config {files})'}\n")
+
+    def check_files(self, words: Sequence[str]) -> None:
+        """Refuse a file after --config that is no YAML mapping of names, with its place in it."""
+        self.files = _after_config(words)
+        for file in filter(os.path.isfile, self.files):
+            try:
+                content = read_yaml(Path(file))
+            except (ValueError, OSError) as error:
+                self.error(str(error))
+            if not isinstance(content, dict) or not all(map(_is_name, _keys(content))):
+                self.error(f"{file}: expected settings, each as `name: value`")
 
     def _add_action(self, action: Option) -> Option:
         """Respell an option of the config itself; those of nested dataclasses are in groups."""
@@ -89,6 +108,23 @@ class ConfigParser(ArgumentParser):
                 items.append(rest.pop(0))
             joined.append(f"{word}=[{','.join(items)}]" if items else word)
         return joined
+
+
+def _after_config(words: Sequence[str]) -> list[str]:
+    joined = [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    return joined + [b for a, b in itertools.pairwise(words) if a == "--config"]
+
+
+def _keys(content: Any) -> Iterator[Any]:
+    """All keys of nested mappings."""
+    if isinstance(content, dict):
+        yield from content
+        for inner in content.values():
+            yield from _keys(inner)
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and bool(key)
 
 
 def build_parser(config_class: type[Any], program: str | None, docstring: str) -> ConfigParser:

@@ -239,7 +239,7 @@ def load_predictor(
     """
     tensors, metadata = read_bundle(path, "maskrcnn")
     backend = load_backend(str(metadata.get("backend")))
-    with rebuilding(path, "train-maskrcnn", KeyError, TypeError, ValueError):
+    with rebuilding(path, "train-maskrcnn", KeyError, TypeError, ValueError, AttributeError):
         return backend.load(tensors, metadata, device, precision, size), dict(metadata)
 
 

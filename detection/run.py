@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.files.runs.shown_paths import shown_path
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.images.transforms import fitted, square_scale
@@ -90,7 +90,7 @@ def _finish(
     config, out = run.config, run.out.path
     hashes = {
         "ground_truth": file_sha256(run.prepared.files.ground_truth),
-        "folds": _hash_folds(run.prepared),
+        "folds": file_sha256(run.prepared.files.folds),
     }
     manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started, folder=out)
     write_json(run.out.manifest, manifest)
@@ -137,10 +137,10 @@ def _run_fold(run: _Run, fold: int | None) -> LookedAt:
         "patients": list(patients_note(prepared.radiographs)),
     }
     if fold is not None:
-        facts |= {"fold": fold, "k": prepared.k, "folds_sha256": _hash_folds(prepared)}
+        facts |= {"fold": fold, "k": prepared.k, "folds_sha256": file_sha256(prepared.files.folds)}
     init = resolve_init(config.model, fold)
     if init.kind == "gate" and init.path is not None:
-        check_gate(init.path, fold, _hash_folds(prepared))
+        check_gate(init.path, fold, file_sha256(prepared.files.folds))
     name = "official split" if fold is None else f"fold {fold}"
     print(f"{name}: {len(ids)} training images, in {folder.path}", flush=True)
     bundle = load_backend(config.backend).train_detector(
@@ -291,8 +291,4 @@ def average_precision(
 
 
 def _joined(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    return [entry for path in paths for entry in json.loads(path.read_text())]
-
-
-def _hash_folds(prepared: PreparedData) -> str:
-    return file_sha256(prepared.files.folds)
+    return [entry for path in paths for entry in read_json(path)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.prepared.choice import ImageChoice
 from cxrloc.detection.config import DetectorConfig, ModelConfig, TrainConfig
 
@@ -62,7 +62,8 @@ class MaskRCNNFolder:
     def predicted_mark(self) -> str:
         """Mark of that source; empty before the prediction."""
         path = self.predicted
-        return str(json.loads(path.read_text())["of"]) if path.is_file() else ""
+        mark = read_json(path) if path.is_file() else None
+        return str(mark.get("of", "")) if isinstance(mark, dict) else ""  # else predicted again
 
     @property
     def average_precision(self) -> Path:

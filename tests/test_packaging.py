@@ -29,8 +29,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = ("classification", "configs", "datasets", "detection", "localization", "tools")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 # imported for their own sake, but always there with the library that is named
-BROUGHT_BY = {"markupsafe": "jinja2", "starlette": "fastapi", "pydantic": "fastapi"}
-BROUGHT_BY |= {"py4j": "pyspark"}
+BROUGHT_BY = {"markupsafe": "jinja2", "starlette": "fastapi", "py4j": "pyspark"}
+BROUGHT_BY |= {"typing_extensions": "pydantic", "pydantic_core": "pydantic"}
 BUILT_BY_THE_USER = {"detectron2"}  # no package index has it: see DETECTRON2_HELP
 
 

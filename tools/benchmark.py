@@ -15,13 +15,17 @@ train: images per second of training and prediction on the GPU, if there is one,
 torchvision loop; what a training will take on a card before it is begun.
 
 data: images per second from raw and PNG shards, against PNG files read the textbook way, at 224,
-256 and 512 px with 0 to 2 workers; phantom images without --root.
+256 and 512 px with 0 to 2 workers, and what comparing all hashes of the shards takes, once; phantom
+images without --root.
 
 bootstrap: the intervals of a comparison of NIH's size, against the means alone in a loop over
 resamples.
 
 compare: a whole comparison of drawn files (3 localizers, 10 boxes per image), against one with a
 fifth of the images; --out keeps the files.
+
+fuzz: 20,000 files with damage or absurd values, of every kind that is loaded, and how often each
+loader refused them in one sentence; --mutations and --seed choose others.
 
 predict: a prediction in every runtime, as a whole and stage by stage, against the grad-cam package,
 captum, torchvision's Mask R-CNN and the textbook way; --gate takes a trained gate instead of an
@@ -58,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     parser.add_argument(
         "what",
-        choices=[*BENCHMARKS, "compare", "data", "predict", "train"],
+        choices=[*BENCHMARKS, "compare", "data", "fuzz", "predict", "train"],
         help="what is measured",
     )
     parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
@@ -80,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch", type=int, default=16, metavar="N", help="images of a step (train; default: 16)"
     )
+    parser.add_argument(
+        "--mutations", type=int, default=20_000, metavar="N", help="of files (fuzz; default: 20000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the mutations (fuzz)")
     parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
     parser.add_argument(
         "--size", type=int, default=512, metavar="PX", help="input side in pixels (default: 512)"
@@ -90,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.what == "data":
         data_table(arguments)
     elif arguments.what == "compare":
@@ -104,6 +112,8 @@ def _run(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--batch {arguments.batch}: expected at least 1 image")
         size, batch = arguments.size, arguments.batch
         print(training_table(arguments.architecture, size, batch, arguments.repeats))
+    elif arguments.what == "fuzz":
+        return fuzz_table(arguments.mutations, arguments.seed)
     elif arguments.what == "predict":
         from cxrloc.tools.experiments.benchmarks.prediction import prediction_tables
 
@@ -111,6 +121,18 @@ def _run(arguments: argparse.Namespace) -> None:
         print(prediction_tables(arguments.size, arguments.repeats, gate))
     else:
         report(BENCHMARKS[arguments.what](arguments), arguments.repeats)
+    return 0
+
+
+def fuzz_table(mutations: int, seed: int) -> int:
+    """Print what came of the mutations; 1 if a loader did wrong."""
+    from cxrloc.tools.experiments.benchmarks.fuzz.campaign import fuzz
+    from cxrloc.tools.experiments.benchmarks.fuzz.targets import targets
+
+    with tempfile.TemporaryDirectory() as folder:
+        campaign = fuzz(targets(Path(folder) / "files"), mutations, seed)
+    print("\n".join([campaign.table(), *campaign.wrong]))
+    return int(bool(campaign.wrong))
 
 
 def report(sides: Sides, repeats: int) -> None:
@@ -197,7 +219,7 @@ def data_table(arguments: argparse.Namespace) -> None:
     """Print images per second of each loader, and as a ratio to the textbook loader's."""
     from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
     from cxrloc.datasets.readers import nih
-    from cxrloc.tools.experiments.benchmarks.loaders import loader_rates, rate_table
+    from cxrloc.tools.experiments.benchmarks.loaders import hash_table, loader_rates, rate_table
 
     with tempfile.TemporaryDirectory() as folder:
         root = arguments.root
@@ -207,6 +229,7 @@ def data_table(arguments: argparse.Namespace) -> None:
         print(f"{len(images)} images of {root}, in the disk's cache")
         shards = Path(folder) / "shards"
         print(rate_table(loader_rates(images, shards, DATA_SIZES, DATA_WORKERS, arguments.repeats)))
+        print(hash_table(shards, DATA_SIZES))
 
 
 def bootstrap_sides(arguments: argparse.Namespace) -> Sides:

@@ -96,7 +96,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
             those of this version.
     """
     tensors, meta = read_bundle(path, "classifier")
-    with rebuilding(path, "train-gate", KeyError, TypeError):
+    with rebuilding(path, "train-gate", KeyError, TypeError, AttributeError):
         return _rebuilt(path, tensors, meta)
 
 
@@ -118,7 +118,8 @@ def _rebuilt(
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ValueError(f"{path}: tensors do not fit the stored architecture: {error}") from error
+        fault = " ".join(str(error).split())
+        raise ValueError(f"{path}: tensors do not fit the stored architecture: {fault}") from error
     return ClassifierBundle(
         model=model.eval(),
         diseases=tuple(meta["diseases"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +13,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from cxrloc.classification.bundle.metadata import KINDS
 from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.checked import checked
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.files.parse import parse_json
 
-KINDS = ("classifier", "maskrcnn", "int8")
 _KEY = "cxrloc"
+_AGAIN = {
+    "classifier": "train it again with cxrloc train-gate",
+    "maskrcnn": "train it again with cxrloc train-maskrcnn",
+    "int8": "make it again with cxrloc quantize",
+    "stage": "delete it, and run the same command again",
+}
+_SHA256 = "cxrloc_sha256"  # of the metadata's text and of all tensors
 
 
 def write_bundle(
@@ -41,7 +51,7 @@ def write_bundle(
     }
     with whole_file(path) as temporary:
         try:
-            save_file(plain, temporary, metadata={_KEY: text})
+            save_file(plain, temporary, metadata={_KEY: text, _SHA256: _sha256(plain, text)})
         except SafetensorError as error:  # for example on a full disk, instead of an OSError
             raise OSError(f"cannot write {path}: {error}") from error
 
@@ -57,11 +67,23 @@ def read_bundle(
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: for a file that is not a bundle, or a bundle of another kind.
+        ValueError: for a file that is not a bundle, or a bundle of another kind; for a damaged one,
+            and one with weights that are no finite numbers.
     """
     metadata = read_metadata(path, kind)
     with _opened(path) as handle:
-        return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        stated = handle.metadata()
+    again = f"copy it again from where it was made, or {_AGAIN[metadata['kind']]}"
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: the weights {name!r} are NaN or infinite; {again}")
+    if _SHA256 in stated and stated[_SHA256] != _sha256(tensors, stated[_KEY]):
+        raise ValueError(
+            f"{path} is damaged or was changed: its content is not that which was written (the "
+            f"hash differs); {again}"
+        )
+    return tensors, metadata
 
 
 def read_metadata(path: Path, kind: str | None = None) -> dict[str, Any]:
@@ -73,8 +95,9 @@ def read_metadata(path: Path, kind: str | None = None) -> dict[str, Any]:
             f"{path} contains tensors but no cxrloc metadata: it is plain weights, not a bundle; "
             "expected a file written by a training tool of this project"
         )
-    metadata: dict[str, Any] = json.loads(text)
-    _check_kind(metadata.get("kind"), path)
+    metadata: dict[str, Any] = parse_json(text, f"{path}: its metadata {_KEY!r}")
+    _check_kind(metadata.get("kind") if isinstance(metadata, dict) else None, path)
+    checked(metadata, KINDS[metadata["kind"]], f"{path}: its metadata", _AGAIN[metadata["kind"]])
     if kind is not None and metadata["kind"] != kind:
         raise ValueError(f"{path} is a {metadata['kind']} bundle, expected a {kind} bundle")
     return metadata
@@ -91,9 +114,18 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
 
 
+def _sha256(tensors: Mapping[str, torch.Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def _check_kind(kind: object, path: Path) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"{path}: bundle kind {kind!r}, expected one of {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"{path}: bundle kind {kind!r:.100}, expected one of {', '.join(KINDS)}")
 
 
 @contextmanager

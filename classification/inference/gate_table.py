@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.checked import FoldNumber, Name, Share, Text, checked_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.files.parse import csv_table, read_text
 
 _COLUMNS = ("image_id", "patient_id", "disease", "probability", "threshold", "present", "fold")
+
+
+_MAY_BE_EMPTY = ("threshold", "fold")
+_WRITE_AGAIN = "let cxrloc train-gate or cxrloc localize write it again"
 
 
 @dataclass(frozen=True)
@@ -43,15 +53,14 @@ def read_gate_table(path: Path) -> list[GateRow]:
     """Read a file written by `write_gate_table`; lines that start with # are skipped.
 
     Raises:
-        FileNotFoundError, ValueError: if the file is missing, or a column or value is wrong.
+        FileNotFoundError: if the file is missing.
+        ValueError: if a column or value is wrong, a decision is not that of its probability and
+            threshold, or an image and disease has two rows.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no gate table at {path}; cxrloc train-gate writes one")
-    with path.open(newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(line for line in handle if not line.startswith("#"))
-        if tuple(reader.fieldnames or ()) != _COLUMNS:
-            raise ValueError(f"{path}: columns {reader.fieldnames}, expected {list(_COLUMNS)}")
-        return [_row(path, number, record) for number, record in enumerate(reader, start=1)]
+    lines = (line for line in io.StringIO(read_text(path)) if not line.startswith("#"))
+    return list(_checked_rows(csv_table(lines, _COLUMNS, str(path)), path))
 
 
 def _cells(row: GateRow) -> list[object]:
@@ -61,16 +70,45 @@ def _cells(row: GateRow) -> list[object]:
     return [*head, threshold, int(row.present), fold]
 
 
-def _row(path: Path, number: int, record: Mapping[str, str]) -> GateRow:
-    try:
-        return GateRow(
-            image_id=record["image_id"],
-            patient_id=record["patient_id"],
-            disease=record["disease"],
-            probability=float(record["probability"]),
-            threshold=float(record["threshold"]) if record["threshold"] else None,
-            present=bool(int(record["present"])),
-            fold=int(record["fold"]) if record["fold"] else None,
+class _Cells(TypedDict):
+    image_id: Name
+    patient_id: Text
+    disease: Name
+    probability: Share
+    threshold: NotRequired[Share]
+    present: Literal["0", "1"]
+    fold: NotRequired[FoldNumber]
+
+
+def _checked_rows(table: Iterable[dict[str, str]], path: Path) -> Iterator[GateRow]:
+    row_of: dict[tuple[str, str], int] = {}
+    for number, record in enumerate(table, start=1):
+        row = _row(record, f"{path}, row {number}")
+        first = row_of.setdefault((row.image_id, row.disease), number)
+        if first != number:
+            raise ValueError(
+                f"{path}, row {number}: {row.disease} on {row.image_id} has a row already, "
+                f"{first}; expected one per image and disease: {_WRITE_AGAIN}"
+            )
+        yield row
+
+
+def _row(record: dict[str, str], where: str) -> GateRow:
+    known = {name: cell for name, cell in record.items() if cell or name not in _MAY_BE_EMPTY}
+    cells: _Cells = checked_text(known, _Cells, where, _WRITE_AGAIN)
+    threshold, present = cells.get("threshold"), cells["present"] == "1"
+    if present != (threshold is not None and cells["probability"] >= threshold):
+        raise ValueError(
+            f"{where}: {cells['disease']} on {cells['image_id']} is marked "
+            f"{'present' if present else 'absent'} with a probability of {cells['probability']} "
+            f"and a threshold of {threshold}: present means the threshold or more; {_WRITE_AGAIN}"
         )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}, row {number}: {error}; row is {dict(record)}") from error
+    return GateRow(
+        cells["image_id"],
+        cells["patient_id"],
+        cells["disease"],
+        cells["probability"],
+        threshold,
+        present,
+        cells.get("fold"),
+    )

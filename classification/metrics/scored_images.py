@@ -21,22 +21,29 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.checked import MAX_FOLDS, Name, Share, checked
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+from cxrloc.datasets.files.parse import one_line, parse_json
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
 SCHEMA_VERSION = 1
 OUTSIDE = -1  # the fold of images in no fold
 YOUDEN, TARGET = "youden", "target"
 _KEY = b"cxrloc"
+
+
+_AGAIN = "run cxrloc train-gate with the run's config again"
 
 
 @dataclass(frozen=True)
@@ -207,7 +214,7 @@ def write_scored_images(path: Path, images: ScoredImages) -> None:
     }
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
     with whole_file(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, write_page_checksum=True)
 
 
 def read_scored_images(path: Path) -> ScoredImages:
@@ -223,14 +230,30 @@ def read_scored_images(path: Path) -> ScoredImages:
             "write them (finished folds are not trained again)"
         )
     table = _read_table(path)
-    facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
-    if facts.get("version") != SCHEMA_VERSION:
+    text = (table.schema.metadata or {}).get(_KEY, b"{}")
+    stated = parse_json(text, f"{path}: its metadata")
+    version = stated.get("version") if isinstance(stated, dict) else None
+    if version != SCHEMA_VERSION:
         raise ValueError(
-            f"{path}: version {facts.get('version')}, expected version {SCHEMA_VERSION} as written "
-            "by cxrloc train-gate"
+            f"{path}: version {version}, expected version {SCHEMA_VERSION} as written by cxrloc "
+            "train-gate"
         )
+    facts: _Facts = checked(stated, _Facts, f"{path}: its metadata", _AGAIN)
+    try:
+        return _from_table(table, facts)
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {one_line(error)}; {_AGAIN}") from error
+
+
+class _Facts(TypedDict):
+    diseases: Annotated[list[Name], Field(min_length=1)]
+    rules: list[Name]
+    sensitivity: Share | None
+
+
+def _from_table(table: pa.Table, facts: _Facts) -> ScoredImages:
     diseases, sensitivity = tuple(facts["diseases"]), facts["sensitivity"]
-    return ScoredImages(
+    images = ScoredImages(
         diseases=diseases,
         image_ids=tuple(table["image_id"].to_pylist()),
         patient_ids=tuple(table["patient_id"].to_pylist()),
@@ -242,13 +265,26 @@ def read_scored_images(path: Path) -> ScoredImages:
         study_ids=_texts(table, "study_id"),
         body_parts=_texts(table, "body_part"),
     )
+    texts = (*images.image_ids, *images.patient_ids, *images.study_ids, *images.body_parts)
+    if None in texts or "" in images.image_ids or "" in images.patient_ids:
+        raise ValueError("an image or its patient has no name")
+    if not ((images.folds >= 0) & (images.folds < MAX_FOLDS)).all():
+        raise ValueError(f"folds from {images.folds.min()} to {images.folds.max()}")
+    if not np.isin(images.labels[~np.isnan(images.labels)], (0, 1)).all():
+        raise ValueError("labels other than 0, 1 and unknown")
+    for rule, thresholds in images.thresholds.items():
+        if not (np.isnan(thresholds) | ((thresholds >= 0) & (thresholds <= 1))).all():
+            raise ValueError(f"thresholds of {rule} outside 0 to 1")
+    return images
 
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
+        table = pq.read_table(path, page_checksum_verification=True)
+        table.validate(full=True)
+        return table
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable Parquet file: {one_line(error)}") from error
 
 
 def _texts(table: pa.Table, name: str) -> tuple[str, ...]:

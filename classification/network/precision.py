@@ -16,17 +16,16 @@ def resolve_device(name: str) -> torch.device:
     """Resolve a device setting; "auto" is the first CUDA device, otherwise the CPU.
 
     Raises:
-        ValueError: for an unknown name, or if CUDA is requested but absent.
+        ValueError: for any other than the devices that this machine has, which it lists.
     """
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} requested, but torch sees no CUDA device; use cpu")
-    return device
+        return torch.device("cuda" if cards else "cpu")
+    known = ["cpu", *(["cuda"] if cards else []), *(f"cuda:{number}" for number in range(cards))]
+    if name not in known:
+        none = "" if cards else " (torch sees no CUDA device)"
+        raise ValueError(f"device {name!r}: expected auto, {' or '.join(known)}{none}")
+    return torch.device(name)
 
 
 def resolve_precision(name: str, device: str | torch.device) -> Precision:

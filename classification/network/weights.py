@@ -88,6 +88,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     tensors = {_plain(name): value for name, value in state.items()}
     if not tensors:
         raise ValueError(f"{path} contains no tensors; expected a state dict")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(
+                f"{path}: the weights {name!r} are NaN or infinite; get the file again"
+            )
     return tensors
 
 
@@ -161,7 +166,7 @@ def _read_foreign(path: Path) -> dict[str, torch.Tensor]:
             value = value[key]
     if not isinstance(value, dict):
         raise ValueError(f"expected a state dict, got {type(value).__name__}")
-    return {k: v for k, v in value.items() if isinstance(v, torch.Tensor)}
+    return {str(k): v for k, v in value.items() if isinstance(v, torch.Tensor)}
 
 
 def _plain(name: str) -> str:

@@ -5,13 +5,13 @@ Only written if some examination has several images.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NotRequired
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from cxrloc.classification.metrics.examinations import by_level, has_multi_image_examinations
 from cxrloc.classification.metrics.scored_images import ScoredImages
@@ -20,6 +20,8 @@ from cxrloc.classification.report.fold_tables import POOLED
 from cxrloc.classification.report.tables import page_markdown, write_records
 from cxrloc.classification.runs.run import Fold, Run
 from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.checked import Name, Share, checked
+from cxrloc.datasets.files.parse import read_json
 
 EXAMINATION_POINTS = "study_operating_points"  # in a fold's metrics.json
 
@@ -36,7 +38,7 @@ def write_examination_report(run: Run, folds: Sequence[Fold], images: ScoredImag
         return ""
     examination_thresholds = np.full(images.scores.shape, np.nan)
     for fold in folds:
-        points = _points(fold.files.metrics)
+        points = read_points(fold.files.metrics)
         cuts = np.array([points.get(d) for d in run.diseases], dtype=np.float64)  # None is NaN
         examination_thresholds[images.folds == (fold.number or 0)] = cuts
     train = run.config.train
@@ -50,7 +52,18 @@ def write_examination_report(run: Run, folds: Sequence[Fold], images: ScoredImag
     return page
 
 
-def _points(metrics: Path) -> dict[str, float | None]:
+def read_points(metrics: Path) -> dict[str, float | None]:
     """Disease -> operating point of examinations chosen by a fold; empty if it chose none."""
-    stored: Mapping[str, Any] = json.loads(metrics.read_text()).get(EXAMINATION_POINTS, {})
-    return {disease: point["threshold"] for disease, point in stored.items()}
+    stored: _Metrics = checked(
+        read_json(metrics), _Metrics, str(metrics), "run the training's command again"
+    )
+    points = stored.get(EXAMINATION_POINTS, {})
+    return {disease: point["threshold"] for disease, point in points.items()}
+
+
+class _Point(TypedDict):
+    threshold: Share | None
+
+
+class _Metrics(TypedDict):
+    study_operating_points: NotRequired[dict[Name, _Point]]

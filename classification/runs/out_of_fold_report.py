@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from cxrloc.classification.metrics.ensembles import with_thresholds
 from cxrloc.classification.metrics.scored_images import (
@@ -16,7 +17,9 @@ from cxrloc.classification.metrics.scored_images import (
 from cxrloc.classification.report.examinations import part_tables
 from cxrloc.classification.report.folds import write_fold_report
 from cxrloc.classification.runs.run import Fold, Run, input_hashes
+from cxrloc.datasets.files.checked import Flag, Name, checked
 from cxrloc.datasets.files.manifest import run_manifest, write_json
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.prepared.summary import patients_note
 
 
@@ -64,6 +67,19 @@ def _of_stage(fold: Fold, images: ScoredImages, stage: int) -> ScoredImages:
     return read_scored_images((fold.folder / stage_record["bundle"]).with_suffix(".parquet"))
 
 
-def _metrics(fold: Fold) -> dict[str, Any]:
-    metrics: dict[str, Any] = json.loads(fold.files.metrics.read_text())
+class _Stage(TypedDict):
+    chosen: Flag
+    bundle: Name
+
+
+class _Metrics(TypedDict):
+    history: list[dict[Name, Any]]
+    stages: NotRequired[list[_Stage]]
+
+
+def _metrics(fold: Fold) -> _Metrics:
+    path = fold.files.metrics
+    metrics: _Metrics = checked(
+        read_json(path), _Metrics, str(path), "run the training's command again"
+    )
     return metrics

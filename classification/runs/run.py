@@ -15,7 +15,9 @@ from cxrloc.classification.training.batches import ImageBatches, holds_channels,
 from cxrloc.classification.training.distributed import run_on_rank_zero
 from cxrloc.classification.training.losses.boxes import BoxRegions
 from cxrloc.classification.training.samplers import row_groups_in_use
+from cxrloc.datasets.files.checked import Name, checked
 from cxrloc.datasets.files.manifest import file_sha256, write_json
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.label_policies import LabelRules, count_labels, counts_text
 from cxrloc.datasets.labels.names import NO_FINDING
@@ -213,7 +215,7 @@ def check_or_write_settings(run: Run, fold: Fold) -> None:
     if not (begun and path.is_file()):
         write_json(path, settings)
         return
-    earlier = json.loads(path.read_text())
+    earlier = checked(read_json(path), dict[Name, Any], str(path), "delete the folder")
     different = [key for key in settings if settings[key] != earlier.get(key)]
     if different:
         changes = ", ".join(f"{k} was {earlier.get(k)!r}, now {settings[k]!r}" for k in different)

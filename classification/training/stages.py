@@ -158,8 +158,8 @@ def _stage(
     finished = folders.state / "trained.safetensors"
     if not run_on_rank_zero(finished.is_file):
         best, history = _fit(model, parts, config, preprocessing, monitor, folders)
-        run_on_rank_zero(write_bundle, finished, best, {"kind": "classifier", "history": history})
-    tensors, metadata = read_bundle(finished, "classifier")
+        run_on_rank_zero(write_bundle, finished, best, {"kind": "stage", "history": history})
+    tensors, metadata = read_bundle(finished, "stage")
     own_batch_statistics(model)
     model.load_state_dict(tensors)
     history = metadata["history"]

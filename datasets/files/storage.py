@@ -18,6 +18,7 @@ from typing import IO, Any, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from cxrloc.datasets.files.parse import parse_json
 from cxrloc.datasets.files.runs.temporaries import left_behind, temporary_tag
 
 _BLOCK = 1 << 22
@@ -99,7 +100,12 @@ class Storage:
             return file.read()
 
     def read_json(self, name: str) -> Any:
-        return json.loads(self.read(name))
+        """Parse a JSON file.
+
+        Raises:
+            ValueError: naming the file, if it is no JSON.
+        """
+        return parse_json(self.read(name), f"{self.url.rstrip('/')}/{name}")
 
     def sha256(self, name: str) -> str:
         """Hex SHA-256 of a file's bytes, read block by block."""

@@ -9,7 +9,6 @@ a training on some images are not stored beside those of all.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections import deque
@@ -21,9 +20,12 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
 from cxrloc.datasets.files.atomic import whole_file
-from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.files.checked import AtLeastOne, Name, Sha256, Text, checked
+from cxrloc.datasets.files.manifest import file_sha256, write_json
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.files.runs.workers import thread_pool
 from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, without_markers
 from cxrloc.datasets.images.read import UnreadableImageError, read_image
@@ -205,27 +207,42 @@ def _key(states: Mapping[str, str], size: int, kind: str) -> str:
 
 
 def _find(directory: Path, size: int, kind: str, states: Mapping[str, str]) -> _Stored | None:
-    """The cache of exactly these images, or else of more; None if there is neither."""
+    """The whole cache of exactly these images, or else of more; None if there is neither."""
     exact = directory / f"pixels_{size}_{_key(states, size, kind)}.npy"
     others = sorted(directory.glob(f"pixels_{size}_*.npy")) if states else []
     for path in dict.fromkeys([exact, *others]):
-        stored = _read_stored(path)
-        if stored is None or (stored.size, stored.kind) != (size, kind):
+        try:
+            stored = _read_stored(path, size, kind, states)
+        except (ValueError, OSError) as error:
+            print(f"pixels: decoding the images again, as the cache is damaged ({error})")
             continue
-        if all(stored.states.get(image_id) == state for image_id, state in states.items()):
+        if stored is not None:
             return stored
     return None
 
 
-def _read_stored(path: Path) -> _Stored | None:
-    """The description of a finished cache; None of one that another program is still writing."""
-    described = path.with_suffix(".json")
-    if not (path.is_file() and described.is_file()):
+class _Facts(TypedDict):
+    size: AtLeastOne
+    markers: Text
+    unreadable: dict[Name, Text]
+    states: dict[Name, Name]
+    sha256: Sha256
+
+
+def _read_stored(path: Path, size: int, kind: str, states: Mapping[str, str]) -> _Stored | None:
+    """A finished cache that holds these images, compared with its hash; None if it does not."""
+    about = path.with_suffix(".json")
+    if not (path.is_file() and about.is_file()):
         return None
-    facts = json.loads(described.read_text())
-    if "states" not in facts:
+    facts: _Facts = checked(read_json(about), _Facts, str(about))
+    held, same = facts["states"], (facts["size"], facts["markers"]) == (size, kind)
+    if not (same and states.items() <= held.items()):
         return None
-    return _Stored(path, facts["size"], facts["markers"], facts["states"], facts["unreadable"])
+    if file_sha256(path) != facts["sha256"]:
+        raise ValueError(f"{path}: its hash is not that of {about.name}")
+    if np.load(path, mmap_mode="r").shape != (len(held), size, size):
+        raise ValueError(f"{path}: expected an array of {len(held)} squares of {size} px")
+    return _Stored(path, size, kind, held, facts["unreadable"])
 
 
 def _make(
@@ -258,7 +275,7 @@ def _make(
                 read = np.zeros((size, size), np.uint8)
             file.write(read.tobytes())
     stored = replace(planned, unreadable=unreadable)
-    write_json(path.with_suffix(".json"), stored.to_json())
+    write_json(path.with_suffix(".json"), stored.to_json() | {"sha256": file_sha256(path)})
     return stored
 
 
@@ -280,5 +297,4 @@ def _check_room(directory: Path, images: int, size: int) -> None:
 
 def in_gb(size_bytes: int) -> str:
     """The size as 29.4 GB, or as 12 MB if it is small."""
-    small = size_bytes < 10**9
-    return f"{size_bytes / 1e6:,.0f} MB" if small else f"{size_bytes / 1e9:,.1f} GB"
+    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.0f} MB"

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
+from cxrloc.datasets.files.checked import LONGEST_NAME
+from cxrloc.datasets.files.parse import read_yaml
 
 _EVERY_OTHER = "*"
 
@@ -83,18 +84,16 @@ def read_label_map(path: Path) -> LabelMap:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no label map {path}; expected a YAML file with `name: disease`")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: expected lines `name: disease`, got {type(content).__name__}")
     names: dict[str, str | None] = {}
     for name, disease in content.items():
-        if not isinstance(name, str) or not (disease is None or isinstance(disease, str)):
+        texts = [text for text in (name, disease) if text is not None]
+        if name is None or not all(isinstance(t, str) and len(t) <= LONGEST_NAME for t in texts):
             raise ValueError(
-                f"{path}: {name!r}: {disease!r}; expected a name and a disease in words (quote "
-                "numbers, yes and no), or null to leave the name out"
+                f"{path}: {name!r:.100}: {disease!r:.100}; expected a name and a disease in words "
+                "(quote numbers, yes and no), or null to leave the name out"
             )
         names[name.strip()] = disease.strip() if disease else None
     others_left_out = _EVERY_OTHER in names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.files.runs.locks import writes_file
 from cxrloc.datasets.files.runs.temporaries import temporary_beside
 from cxrloc.datasets.files.runs.workers import worker_pool
@@ -100,7 +100,7 @@ def _finished(settings: dict[str, object], out: Path) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        recorded = json.loads((out / _SETTINGS_FILE).read_text())
+        recorded = read_json(out / _SETTINGS_FILE)
     except (OSError, ValueError):
         recorded = None
     if recorded == settings:

@@ -15,17 +15,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.checked import (
+    MAX_FOLDS,
+    Name,
+    Text,
+    checked,
+)
 from cxrloc.datasets.files.manifest import file_sha256, write_json
+from cxrloc.datasets.files.parse import csv_table, read_json, read_text
 from cxrloc.datasets.prepared.coco import select_images, to_coco
-from cxrloc.datasets.radiograph import Box, Radiograph
+from cxrloc.datasets.prepared.index_file import AGAIN, read_index, to_index
+from cxrloc.datasets.radiograph import Radiograph
 
 HOW_TO_MAKE = "make it with: cxrloc prepare --dataset NAME --root DIR --out {path}"
 _FOLD_COLUMNS = ("image_id", "patient_id", "fold")
@@ -61,6 +71,11 @@ class PreparedFolder:
     @property
     def summary(self) -> Path:
         return self.path / "summary.txt"
+
+    @property
+    def hashed(self) -> tuple[Path, ...]:
+        """The files whose hashes are in the manifest."""
+        return self.index, self.folds, self.ground_truth
 
     @property
     def manifest(self) -> Path:
@@ -129,7 +144,7 @@ def write_prepared(
     files = PreparedFolder(out)
     files.manifest.unlink(missing_ok=True)  # without a manifest the folder is unfinished
     on_disk = [r for r in radiographs if r.path is not None]
-    index = _to_index(radiographs, official)
+    index = to_index(radiographs, official)
     write_text(files.index, json.dumps(index, separators=(",", ":"), allow_nan=False) + "\n")
     coco = to_coco(on_disk, boxed_diseases, folds)
     write_json(files.ground_truth, coco)
@@ -146,7 +161,7 @@ def write_prepared(
     write_text(files.folds, _folds_text(rows))
     write_text(files.summary, summary)
     hashes = dict(manifest.get("hashes", {}))
-    hashes.update({path.name: file_sha256(path) for path in (files.folds, files.ground_truth)})
+    hashes.update({path.name: file_sha256(path) for path in files.hashed})
     facts = {"boxed_diseases": list(boxed_diseases), "k": k, "hashes": hashes}
     write_json(files.manifest, {**manifest, **facts})
 
@@ -156,7 +171,8 @@ def load_prepared(path: Path) -> PreparedData:
 
     Raises:
         FileNotFoundError: if the folder or a file is missing, or the images have moved.
-        ValueError: if the folds do not match the index.
+        ValueError: if a file is damaged, or not the one that the manifest was written for; names
+            the file and what to do.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"no prepared folder {path}; {HOW_TO_MAKE.format(path=path)}")
@@ -168,9 +184,9 @@ def load_prepared(path: Path) -> PreparedData:
             f"prepared folder {path} lacks {', '.join(missing)} (interrupted?); "
             + HOW_TO_MAKE.format(path=path)
         )
-    manifest = _read_json(files.manifest)
-    radiographs, official = _from_index(_read_json(files.index))
-    folds = _read_folds(files.folds)
+    manifest = _read_manifest(files)
+    radiographs, official = read_index(files.index)
+    folds = _read_folds(files.folds, manifest["k"])
     if folds.keys() != {r.image_id for r in radiographs}:
         raise ValueError(
             f"{files.folds} lists {len(folds)} images, not the {len(radiographs)} of "
@@ -181,15 +197,30 @@ def load_prepared(path: Path) -> PreparedData:
             f"{path} was prepared from images that no longer exist, e.g. {radiographs[0].path}; "
             "run cxrloc prepare again with their present folder as --root"
         )
-    return PreparedData(radiographs, folds, int(manifest["k"]), official, manifest, path)
+    return PreparedData(radiographs, folds, manifest["k"], official, manifest, path)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    return value
+class _Manifest(TypedDict):
+    boxed_diseases: list[Name]
+    k: Annotated[int, Field(strict=True, ge=2, le=MAX_FOLDS)]
+    hashes: dict[str, Text]
+
+
+def _read_manifest(files: PreparedFolder) -> dict[str, Any]:
+    """The manifest, after checking that the files with a hash in it are those it was written for.
+
+    Raises:
+        ValueError: for a manifest or a file that was changed afterwards.
+    """
+    manifest: dict[str, Any] = read_json(files.manifest)
+    known: _Manifest = checked(manifest, _Manifest, str(files.manifest), AGAIN)
+    for file in files.hashed:
+        if known["hashes"].get(file.name, file_sha256(file)) != file_sha256(file):
+            raise ValueError(
+                f"{file} is not the file that {files.manifest.name} was written for (its hash "
+                f"differs: damaged, or changed by hand); {AGAIN}"
+            )
+    return manifest
 
 
 def _folds_text(rows: Sequence[tuple[str, str, int]]) -> str:
@@ -198,100 +229,18 @@ def _folds_text(rows: Sequence[tuple[str, str, int]]) -> str:
     return text.getvalue()
 
 
-def _read_folds(path: Path) -> dict[str, int]:
-    """Image id -> fold."""
-    with path.open(newline="", encoding="utf-8") as handle:
-        rows = csv.DictReader(handle)
-        columns = list(rows.fieldnames or ())
-        if not {"image_id", "fold"} <= set(columns):
+def _read_folds(path: Path, k: int) -> dict[str, int]:
+    """Image id -> fold, 0 to k - 1."""
+    folds: dict[str, int] = {}
+    for number, row in enumerate(
+        csv_table(io.StringIO(read_text(path)), _FOLD_COLUMNS, str(path)), start=1
+    ):
+        image, fold = row["image_id"], row["fold"]
+        if not (fold.isdecimal() and fold.isascii() and len(fold) <= 4 and int(fold) < k):
             raise ValueError(
-                f"{path} has columns {columns}, expected {', '.join(_FOLD_COLUMNS)}; "
-                "run cxrloc prepare again"
+                f"{path}, row {number}: {image} has fold {fold!r}, expected 0 to {k - 1}; {AGAIN}"
             )
-        try:
-            return {row["image_id"]: int(row["fold"]) for row in rows}
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: a fold is not a whole number: {error}") from error
-
-
-def _to_index(radiographs: Sequence[Radiograph], official: Mapping[str, str]) -> dict[str, Any]:
-    """The columns of the index; JSON knows no NaN, so null stands for what is unknown.
-
-    Equal labels are written once: `labels` is the place of the image's own in `label_sets`, which
-    name only the diseases that the data set mentions for it.
-    """
-    label_sets: dict[tuple[tuple[str, float | None], ...], int] = {}
-    columns = {
-        "image_id": [r.image_id for r in radiographs],
-        "path": [None if r.path is None else str(r.path) for r in radiographs],
-        "patient_id": [r.patient_id for r in radiographs],
-        "patient_known": [r.patient_known for r in radiographs],
-        "view": [r.view for r in radiographs],
-        "sex": [r.sex for r in radiographs],
-        "age_years": [_known(r.age_years) for r in radiographs],
-        "study_id": [r.study_id for r in radiographs],
-        "body_part": [r.body_part for r in radiographs],
-        "size_hw": [r.size_hw for r in radiographs],
-        "uncertain": [r.uncertain for r in radiographs],
-        "official": [official.get(r.image_id) for r in radiographs],
-        "boxes": [[_box_row(box) for box in r.boxes] for r in radiographs],
-        "labels": [
-            label_sets.setdefault(
-                tuple((disease, _known(value)) for disease, value in r.labels.items()),
-                len(label_sets),
-            )
-            for r in radiographs
-        ],
-    }
-    return {"label_sets": [dict(labels) for labels in label_sets], "images": columns}
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _from_index(index: Mapping[str, Any]) -> tuple[list[Radiograph], dict[str, str]]:
-    """The images on disk, and the list of the data set that names each."""
-    label_sets = [{d: _number(value) for d, value in row.items()} for row in index["label_sets"]]
-    names = list(index["images"])
-    rows = (
-        dict(zip(names, row, strict=True)) for row in zip(*index["images"].values(), strict=True)
-    )
-    on_disk = [row for row in rows if row["path"] is not None]
-    radiographs = [_radiograph(row, label_sets[row["labels"]]) for row in on_disk]
-    official = {row["image_id"]: row["official"] for row in on_disk if row["official"] is not None}
-    return radiographs, official
-
-
-def _radiograph(row: Mapping[str, Any], labels: Mapping[str, float]) -> Radiograph:
-    height, width = row["size_hw"]
-    return Radiograph(
-        image_id=row["image_id"],
-        path=Path(row["path"]),
-        patient_id=row["patient_id"],
-        view=row["view"],
-        labels=labels,
-        boxes=tuple(map(_box, row["boxes"])),
-        size_hw=(height, width),
-        sex=row["sex"],
-        age_years=_number(row["age_years"]),
-        study_id=row["study_id"],
-        body_part=row["body_part"],
-        uncertain=tuple(row["uncertain"]),
-        patient_known=row["patient_known"],
-    )
-
-
-def _box_row(box: Box) -> list[Any]:
-    """Disease, four numbers and, where there are any, the polygons."""
-    return [box.disease, *box.box_xyxy, *([box.polygons] if box.polygons else [])]
-
-
-def _box(row: Sequence[Any]) -> Box:
-    disease, x1, y1, x2, y2, *polygons = row
-    outlines = tuple(tuple(points) for points in polygons[0]) if polygons else ()
-    return Box(disease, (x1, y1, x2, y2), outlines)
+        if image in folds:
+            raise ValueError(f"{path}, row {number}: {image} is listed twice; {AGAIN}")
+        folds[image] = int(fold)
+    return folds

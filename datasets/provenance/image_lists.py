@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.checked import LONGEST_NAME
 from cxrloc.datasets.files.keys import check_nih_patient, nih_image, patient_key
+from cxrloc.datasets.files.parse import csv_rows, parse_json, read_text
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.provenance.names import Person, is_uuid, patients_by_name, persons
 from cxrloc.datasets.radiograph import Radiograph
@@ -84,6 +86,10 @@ def image_list(rows: Iterable[tuple[str, str, str]], where: str = "image list") 
     for number, (image, patient, part) in enumerate(rows, start=1):
         if not image:
             raise ValueError(f"{where}, row {number}: the row lacks an image name")
+        if max(len(image), len(patient), len(part)) > LONGEST_NAME:
+            raise ValueError(
+                f"{where}, row {number}: a name of more than {LONGEST_NAME} characters; correct it"
+            )
         patient_of.setdefault(image, "")
         if patient_key(patient):
             _check_patient(image, patient, first, f"{where}, row {number}")
@@ -206,10 +212,8 @@ def _csv_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
     """Weights whose images are not listed, and the rows."""
     lines = _text(path).splitlines()
     unlisted = tuple(line[len(_UNLISTED) :] for line in lines if line.startswith(_UNLISTED))
-    reader = _table([line for line in lines if not line.startswith("#")])
-    header = list(reader.fieldnames or ())
+    header, cells = _table([line for line in lines if not line.startswith("#")], str(path))
     column = {re.sub("[^a-z0-9]", "", name.lower()): name for name in reversed(header)}
-    cells = [{name: (row.get(name) or "").strip() for name in header} for row in reader]
     image, patient = next(filter(column.get, _IMAGE_COLUMNS), ""), _PATIENT_COLUMN
     if not image and patient in column and all(is_uuid(row[column[patient]]) for row in cells):
         image, patient = patient, ""
@@ -230,10 +234,13 @@ def _csv_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
     ]
 
 
-def _table(lines: Sequence[str]) -> csv.DictReader[str]:
-    """The rows below the header; a first row that starts with a published path is no header."""
-    first = next(filter(None, csv.reader(lines)), [""])
-    return csv.DictReader(lines, ("Path",) if published_name(first[0].strip()) else None)
+def _table(lines: Sequence[str], where: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows; a first row that starts with a published path is no header."""
+    rows = [row for row in csv_rows(lines, where) if row]
+    first = rows[0] if rows else [""]
+    header, rows = (["Path"], rows) if published_name(first[0].strip()) else (first, rows[1:])
+    named = (zip_longest(header, row[: len(header)], fillvalue="") for row in rows)
+    return header, [{name: cell.strip() for name, cell in row} for row in named]
 
 
 def read_text_list(path: Path) -> ImageList:
@@ -266,7 +273,7 @@ def read_boxed_images(path: Path) -> tuple[str, ...]:
 def _annotated(path: Path) -> tuple[Sequence[Mapping[str, Any]], list[bool]]:
     """Images of a JSON file, and whether each has a box: COCO's layout or ChestX-Det's list."""
     try:
-        content = json.loads(_text(path))
+        content = parse_json(_text(path), str(path))
     except ValueError:
         content = None  # load_coco says what is wrong
     if isinstance(content, list) and content and all(map(_is_of_chestx_det, content)):
@@ -288,7 +295,4 @@ def _patient(image: Mapping[str, Any]) -> str:
 def _text(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"no image list {path}")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file in UTF-8: {error}") from error
+    return read_text(path)

@@ -9,14 +9,17 @@ another data set than their own, and `saw` where a reader must be told more (see
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
+from typing_extensions import TypedDict
+
+from cxrloc.datasets.files.checked import FileName, Name, Sha256, checked
 from cxrloc.datasets.files.manifest import file_sha256, write_json
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.provenance.image_lists import (
     LISTING_HINT,
     TRAINING_IMAGES,
@@ -154,49 +157,73 @@ def read_sidecar(path: Path) -> Provenance:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no sidecar {path}; cxrloc localize and the trainings write one")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"cannot read {path} as JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{path} holds a JSON {type(record).__name__}, expected an object")
-    problem, saw = _problem(record, path), str(record.get("saw", ""))
-    if problem:
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} holds a JSON {type(document).__name__}, expected an object")
+    saw = str(document.get("saw", ""))
+    if document.get("problem"):
+        return Provenance(path, saw=saw, problem=str(document["problem"]))
+    if not {"images", "models"} <= document.keys():
+        problem = f"{path.name} does not list the predicted images; predict again"
         return Provenance(path, saw=saw, problem=problem)
-    images = {str(model): tuple(map(str, names)) for model, names in record["images"].items()}
+    record: _Record = checked(document, _Record, str(path), "predict again")
+    if problem := _problem(record, path):
+        return Provenance(path, saw=saw, problem=problem)
     models = record["models"]
-    unnamed = [model for model in images if models and model not in models]
+    unnamed = [model for model in record["images"] if models and model not in models]
     if unnamed:
         raise ValueError(f"{path}: images of {unnamed[0]}, but the models are {', '.join(models)}")
     masks = record.get("masks")
     return Provenance(
         path,
-        images,
-        models,
+        record["images"],
+        {name: {**model} for name, model in models.items()},
         None if masks is None else path.parent / masks,
         saw,
         external=record.get("external"),
-        localizer=_localizer(record),
+        localizer=_localizer(document),
     )
 
 
-def _localizer(record: Mapping[str, Any]) -> str:
-    config = record.get("config")
+def _localizer(document: Mapping[str, Any]) -> str:
+    config = document.get("config")
     return str(config.get("localizer", "")) if isinstance(config, dict) else ""
 
 
-def _problem(record: Mapping[str, Any], path: Path) -> str:
+class _Model(TypedDict):
+    bundle: Name
+    sha256: Sha256
+    training_images: Name | None
+    training_images_sha256: Sha256 | None
+
+
+class _Counterparts(TypedDict):
+    model: list[Name]
+    ground_truth: list[Name]
+
+
+class _External(TypedDict):
+    trained_on: list[Name]
+    predicted: Name
+    labels: dict[Name, Name | None]
+    no_counterpart: _Counterparts
+
+
+class _Record(TypedDict):
+    results: FileName
+    results_sha256: Sha256
+    images: dict[Name, tuple[Name, ...]]
+    models: dict[Name, _Model]
+    masks: NotRequired[Name | None]
+    external: NotRequired[_External | None]
+
+
+def _problem(record: _Record, path: Path) -> str:
     """Why the record is not usable; empty if it is."""
-    if record.get("problem"):
-        return str(record["problem"])
-    images, models = record.get("images"), record.get("models")
-    listed = isinstance(images, dict) and all(isinstance(names, list) for names in images.values())
-    if not listed or not isinstance(models, dict):
-        return f"{path.name} does not list the predicted images; predict again"
-    results = path.parent / str(record.get("results", ""))
+    results = path.parent / record["results"]
     if not results.is_file():
-        return f"{path.name} belongs to {record.get('results')!r}, which is not next to it"
-    if file_sha256(results) != record.get("results_sha256"):
+        return f"{path.name} belongs to {record['results']!r}, which is not next to it"
+    if file_sha256(results) != record["results_sha256"]:
         return f"{results.name} is not the file that {path.name} was written for (its hash differs)"
     return ""
 

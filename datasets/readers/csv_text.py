@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from cxrloc.datasets.files.parse import one_line, read_text
 
 
 def read_text_columns(path: Path, **options: Any) -> pd.DataFrame:
@@ -17,12 +20,11 @@ def read_text_columns(path: Path, **options: Any) -> pd.DataFrame:
     Raises:
         ValueError: naming the file, if it cannot be read as CSV.
     """
+    text = io.StringIO(read_text(path))
     try:
-        table: pd.DataFrame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", **options
-        )
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        raise ValueError(f"cannot read {path} as CSV: {error}") from error
+        table: pd.DataFrame = pd.read_csv(text, dtype=str, keep_default_na=False, **options)
+    except (ValueError, OverflowError) as error:  # pandas' parser errors are ValueErrors
+        raise ValueError(f"cannot read {path} as CSV: {one_line(error)}") from error
     return table
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cxrloc.datasets.labels.people import MAXIMUM_AGE_YEARS, SEXES, VIEWS
 from cxrloc.datasets.radiograph import Radiograph
 
 EXAMPLES_KEPT = 5
@@ -83,3 +85,26 @@ class DatasetIndex:
     sources: tuple[Path, ...]
     diseases: tuple[str, ...] = ()
     boxed_diseases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Count odd facts about patients, whichever reader read them; absurd ages are unknown."""
+        odd = {r.image_id for r in self.radiographs if not _plausible(r.age_years)}
+        if odd:
+            kind = f"ages that are no number from 0 to {MAXIMUM_AGE_YEARS}, read as unknown"
+            self.warnings.note(kind, [r.image_id for r in self.radiographs if r.image_id in odd])
+            known = [
+                replace(r, age_years=math.nan) if r.image_id in odd else r for r in self.radiographs
+            ]
+            object.__setattr__(self, "radiographs", known)
+        self._note("sexes other than F and M, as written", SEXES, "sex")
+        self._note("views by other names than the usual ones, as written", VIEWS, "view")
+
+    def _note(self, kind: str, known: Sequence[str], fact: str) -> None:
+        values = ((r.image_id, getattr(r, fact)) for r in self.radiographs)
+        odd = [f"{image} ({value})" for image, value in values if value and value not in known]
+        if kind not in self.warnings:  # an index made from another has them
+            self.warnings.note(kind, odd)
+
+
+def _plausible(age: float) -> bool:
+    return math.isnan(age) or 0 <= age <= MAXIMUM_AGE_YEARS

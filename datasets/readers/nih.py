@@ -32,6 +32,7 @@ from typing import Any
 import pandas as pd
 
 from cxrloc.datasets.files.keys import check_nih_patient, patient_key
+from cxrloc.datasets.files.parse import read_text
 from cxrloc.datasets.labels.names import NIH_DISEASES, NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.readers.csv_text import first_row, named_file
@@ -69,7 +70,8 @@ def index(root: Path, *, label_file: Path | None = None, strict: bool = False) -
 def _index(root: Path, labels_path: Path, warnings: ReaderWarnings) -> DatasetIndex:
     table = _label_table(labels_path, warnings)
     ids: list[str] = table["imageindex"].tolist()
-    boxes = _boxes(root / BOX_FILE, dict(zip(ids, table["findinglabels"], strict=True)), warnings)
+    label_text = dict(zip(ids, table["findinglabels"], strict=True))
+    boxes = _boxes(root / BOX_FILE, label_text, labels_path, warnings)
     official = _official(root, ids, warnings)
     paths = find_images(root, ids, warnings)
     radiographs = _radiographs(table, labels_path, boxes, paths, warnings)
@@ -150,7 +152,7 @@ def _note_aliases(counts: Mapping[Any, int], warnings: ReaderWarnings) -> None:
 
 
 def _boxes(
-    path: Path, label_text: Mapping[str, str], warnings: ReaderWarnings
+    path: Path, label_text: Mapping[str, str], source: Path, warnings: ReaderWarnings
 ) -> dict[str, tuple[Box, ...]]:
     """Image -> boxes, checked against the label rows."""
     if not path.is_file():
@@ -171,7 +173,7 @@ def _boxes(
             continue
         if any(other.disease == box.disease for other in others):
             several.append(here)
-        if not _labels_of(label_text[image], image)[box.disease]:
+        if not _labels_of(label_text[image], f"{source}: image {image}")[box.disease]:
             unnamed.append(here)
         others.append(box)
     warnings.warn("boxes of images without a label row left out", unlabelled)
@@ -189,10 +191,7 @@ def _official(root: Path, ids: list[str], warnings: ReaderWarnings) -> dict[str,
         if not path.is_file():
             warnings.warn("no official list", [name])
             continue
-        try:
-            listed = dict.fromkeys(path.read_text(encoding="utf-8-sig").split())
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not a text file in UTF-8: {error}") from error
+        listed = dict.fromkeys(read_text(path).split())
         both = [image for image in listed if image in official]
         if both:
             raise ValueError(f"{len(both)} images are in both official lists, e.g. {both[0]}")
@@ -216,11 +215,13 @@ def _radiographs(
     texts: list[str] = table["findinglabels"].tolist()
     # Equal label texts share one mapping: 112,120 rows have 836.
     first = dict(zip(reversed(texts), reversed(ids), strict=True))
-    labels = {text: _labels_of(text, f"image {image}") for text, image in first.items()}
+    labels = {text: _labels_of(text, f"{source}: image {image}") for text, image in first.items()}
     parts = table["findinglabels"].str.split("|").explode().value_counts(sort=False)
     _note_aliases(parts.to_dict(), warnings)
     patients = _patients(table, ids, source, warnings)
     empty = [""] * len(ids)
+    absent = [name for name in ("viewposition", "patientgender", "patientage") if name not in table]
+    warnings.note(f"columns that {source.name} lacks", absent)
     views = table["viewposition"].tolist() if "viewposition" in table else empty
     sexes = table["patientgender"].tolist() if "patientgender" in table else empty
     ages = age_in_years(table["patientage"].tolist() if "patientage" in table else empty, warnings)

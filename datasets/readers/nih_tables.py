@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from cxrloc.datasets.labels.names import NO_FINDING, canonical_label
+from cxrloc.datasets.labels.people import MAXIMUM_AGE_YEARS
 from cxrloc.datasets.radiograph import Box
 from cxrloc.datasets.readers.csv_text import read_text_columns
 from cxrloc.datasets.readers.index import ReaderWarnings
 
-MAXIMUM_AGE_YEARS = 120
 _AGE = re.compile(r"(\d+)([YMWD]?)", re.IGNORECASE)
 _YEARS_PER_UNIT = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 # NIH's own header says `Bbox [x,y,w,h]`; tidied copies and newer files use other column names.
@@ -46,7 +46,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     table = table.loc[:, ~table.columns.duplicated()]
     missing = [name for name in required if name not in table]
     if missing:
-        raise ValueError(f"{path} has no column {missing}; its header is {header}")
+        raise ValueError(f"{path} has no column {missing}; its header is {header!s:.500}")
     table = table[[*required, *(name for name in optional if name in table)]]
     return pd.DataFrame({name: table[name].str.strip() for name in table})
 
@@ -83,7 +83,7 @@ def _box(row: tuple[str, ...], frame_hw: tuple[int, int], where: str) -> tuple[B
         disease = canonical_label(disease_text)
         x, y, w, h = (float(text) for text in numbers)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {error!s:.500}") from error
     if disease == NO_FINDING:
         raise ValueError(f"{where}: a box for {NO_FINDING}; expected a disease")
     if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:

@@ -131,6 +131,8 @@ def _claim(storage: Storage, size: int, plans: Sequence[ShardPlan], digest: str)
     }
     name = f"size={size}/_settings.json"
     recorded = storage.read_json(name) if storage.exists(name) else claim
+    if not isinstance(recorded, dict):
+        raise ValueError(f"{storage.url}/{name} holds no settings; delete the folder {storage.url}")
     different = [key for key in claim if claim[key] != recorded.get(key)]
     if different:
         changes = ", ".join(f"{k} was {recorded.get(k)!r}, now {claim[k]!r}" for k in different)

@@ -31,6 +31,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cxrloc.datasets.files.parse import one_line, parse_json
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 
@@ -182,8 +183,10 @@ class ShardFile:
         local = storage.local_path(name)
         try:
             self._file = pq.ParquetFile(storage.open(name) if local is None else local)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{self.name} is not a Parquet file: {error}") from error
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(f"{self.name} is not a Parquet file: {one_line(error)}") from error
         about = self._about()
         self.kind = kind_of(about)
         self.split: str = about["split"]
@@ -238,9 +241,8 @@ class ShardFile:
         return data[begin : begin + length].reshape(-1, *self.kind.shape).copy()
 
     def _about(self) -> dict[str, Any]:
-        about: dict[str, Any] = json.loads(
-            (self._file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}")
-        )
+        text = (self._file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}")
+        about: dict[str, Any] = parse_json(text, f"{self.name}: its metadata")
         version = about.get("schema_version")
         if version != SCHEMA_VERSION:
             raise ValueError(

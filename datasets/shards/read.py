@@ -17,22 +17,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shards.format import (
     LABEL_PREFIX,
-    REJECTS,
     ShardFile,
     Squares,
     decode_square,
     kind_of,
     manifest_name,
 )
+from cxrloc.datasets.shards.manifest import HOW_TO_MAKE, read_manifest, read_rejects
 
 SHUFFLED_GROUPS = 32
-HOW_TO_MAKE = "make it with: cxrloc build-shards --prepared DIR --out {out} --size {size}"
 IntArray = npt.NDArray[np.int64]
 Kept = TypeVar("Kept")
 
@@ -54,7 +52,7 @@ class ShardSet:
     """
 
     def __init__(self, url: str, size: int, held: int | None = None) -> None:
-        """Read everything except the pixels.
+        """Check every file against the manifest's hashes, and read everything except the pixels.
 
         Args:
             url: folder or URL of the shards, with `size=SIZE` folders.
@@ -64,14 +62,23 @@ class ShardSet:
 
         Raises:
             FileNotFoundError: if the folder, the size or a shard is missing.
-            ValueError: if a shard differs from the manifest.
+            ValueError: if a shard differs from the manifest, by a single byte.
         """
         storage = Storage.at(url)
-        manifest = _manifest(storage, size)
+        manifest = read_manifest(storage, size)
         names = [shard["name"] for shard in manifest["shards"]]
         files = [ShardFile(storage, name) for name in names]
+        try:
+            self.size, self.url, self.kind = size, url, kind_of(manifest)
+        except ValueError as error:
+            raise ValueError(f"{url}/{manifest_name(size)}: {error}") from error
+        for file, shard in zip(files, manifest["shards"], strict=True):
+            if (file.kind, file.rows) != (self.kind, shard["rows"]):
+                raise ValueError(
+                    f"{url}/{manifest_name(size)} says other things of {shard['name']} than the "
+                    f"shard itself; {HOW_TO_MAKE.format(out=url, size=size)}"
+                )
         tables = [file.images() for file in files]
-        self.size, self.url, self.kind = size, url, kind_of(manifest)
         self.diseases = self.kind.diseases
         self.image_ids: tuple[str, ...] = tuple(
             i for t in tables for i in t["image_id"].to_pylist()
@@ -167,22 +174,6 @@ def _keep(cache: OrderedDict[Any, Kept], key: Any, make: Callable[[], Kept], mos
     return cache[key]
 
 
-def _manifest(storage: Storage, size: int) -> dict[str, Any]:
-    """The size's manifest, after checking that all shards exist with the right size."""
-    how = HOW_TO_MAKE.format(out=storage.url, size=size)
-    if not storage.exists(manifest_name(size)):
-        raise FileNotFoundError(f"no finished shards of {size} px in {storage.url}; {how}")
-    manifest: dict[str, Any] = storage.read_json(manifest_name(size))
-    names = [shard["name"] for shard in manifest["shards"]]
-    for shard, state in zip(manifest["shards"], storage.states(names), strict=True):
-        held = "no file" if state is None else f"{state[0]} bytes"
-        if held != f"{shard['bytes']} bytes":
-            raise ValueError(
-                f"{storage.url}/{shard['name']}: {held}, expected {shard['bytes']} bytes; {how}"
-            )
-    return manifest
-
-
 def _labels(table: Any, diseases: Sequence[str]) -> npt.NDArray[np.float32]:
     columns = [table[LABEL_PREFIX + disease].to_numpy() for disease in diseases]
     return np.array(columns, dtype=np.float32).reshape(len(diseases), table.num_rows).T
@@ -203,9 +194,7 @@ def check_complete(shards: ShardSet, radiographs: Sequence[Radiograph], *, stric
     absent = [r.image_id for r in radiographs if r.image_id not in shards]
     if not absent:
         return
-    with Storage.at(shards.url).open(REJECTS) as stream:
-        table = pq.read_table(stream, columns=["image_id", "reason"])
-    reasons = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    reasons = read_rejects(Storage.at(shards.url))
     strange = [image for image in absent if image not in reasons]
     if strange:
         raise ValueError(

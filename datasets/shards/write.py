@@ -18,6 +18,9 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from typing_extensions import TypedDict
+
+from cxrloc.datasets.files.checked import Count, Name, Sha256, Text, checked
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.images.read import UnreadableImageError, decode_image
 from cxrloc.datasets.images.transforms import fit_square, input_channels
@@ -90,11 +93,22 @@ def _finished(storage: Storage, plan: ShardPlan, size: int, key: str) -> ShardRe
     name = _record_name(plan, size)
     if not storage.exists(name):
         return None
-    fields = storage.read_json(name)
-    rejects = tuple((image, path, reason) for image, path, reason in fields["rejects"])
-    record = ShardRecord(**{**fields, "rejects": rejects, "reused": True})
+    try:
+        fields: _Fields = checked(storage.read_json(name), _Fields, name)
+    except ValueError:  # damaged: the shard is made again
+        return None
+    record = ShardRecord(**{**fields, "reused": True})
     there = record.key == key and storage.exists(record.name)
     return record if there and storage.sha256(record.name) == record.sha256 else None
+
+
+class _Fields(TypedDict):
+    name: Name
+    key: Name
+    rows: Count
+    bytes: Count
+    sha256: Sha256
+    rejects: tuple[tuple[Text, Text, Text], ...]
 
 
 def _record_name(plan: ShardPlan, size: int) -> str:

@@ -60,6 +60,7 @@ def load(
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        raise ValueError(f"the bundle's tensors do not fit its own metadata: {error}") from error
+        fault = " ".join(str(error).split())
+        raise ValueError(f"the bundle's tensors do not fit its own metadata: {fault}") from error
     precision = precision or metadata["precision"]
     return TorchvisionPredictor(model, diseases, size or metadata["size"], precision, device)

@@ -21,11 +21,11 @@ the key `removal` then gives the method: mask or inpaint. Write another model's 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +36,10 @@ from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import REMOVALS
 from cxrloc.localization.cam.boxes import map_to_frame, unit_map
+from cxrloc.localization.cam.map_metadata import FORMAT, KEY, KIND, map_metadata
 
-KIND, FORMAT = "heat_maps", 1
 SUFFIX = ".maps.safetensors"
-_KEY, _TENSOR, _WITHOUT = "cxrloc", "maps", "maps_without_markers"
+_TENSOR, _WITHOUT = "maps", "maps_without_markers"
 FloatMaps = npt.NDArray[np.float32]
 Pair = tuple[str, str]
 
@@ -85,6 +85,8 @@ class HeatMaps:
         if len(self._row_of) != len(self.pairs):
             twice = next(p for i, p in enumerate(self.pairs) if self._row_of[p] != i)
             raise ValueError(f"pairs: {twice[1]} on {twice[0]} has two maps; expected one")
+        if self.folds is not None and (untold := {i for i, _ in self.pairs} - self.folds.keys()):
+            raise ValueError(f"folds: no fold for {len(untold)} images, such as {min(untold)}")
         self._check_without_markers()
 
     def _check_without_markers(self) -> None:
@@ -196,7 +198,7 @@ def write_heat_maps(path: Path, heat_maps: HeatMaps) -> None:
         metadata["removal"] = heat_maps.removal
     tensors = {name: np.ascontiguousarray(maps) for name, maps in tensors.items()}
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(metadata)})
+        save_file(tensors, temporary, metadata={KEY: json.dumps(metadata)})
 
 
 def read_heat_maps(path: Path) -> HeatMaps:
@@ -210,55 +212,40 @@ def read_heat_maps(path: Path) -> HeatMaps:
         raise FileNotFoundError(f"no heat maps at {path}; cxrloc localize writes them with --maps")
     try:
         with safe_open(str(path), framework="numpy") as handle:
-            text = (handle.metadata() or {}).get(_KEY)
+            text = (handle.metadata() or {}).get(KEY)
             names = list(handle.keys())
             tensors = {n: handle.get_tensor(n) for n in (_TENSOR, _WITHOUT) if n in names}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a valid .safetensors file: {error}") from error
-    metadata = _metadata(path, text)
+    metadata = map_metadata(path, text)
     if _TENSOR not in tensors:
         raise ValueError(f"{path}: expected a tensor {_TENSOR!r}, got {names}")
     try:
-        return HeatMaps(
-            _pairs(metadata["pairs"]),
+        maps = HeatMaps(
+            tuple(metadata["pairs"]),
             tensors[_TENSOR],
-            bool(metadata.get("aligned", False)),
-            str(metadata["name"]),
-            _folds(metadata.get("folds")),
+            metadata.get("aligned", False),
+            metadata["name"],
+            metadata.get("folds"),
             tensors.get(_WITHOUT),
-            str(metadata.get("removal", "")),
-            bool(metadata.get("probabilities", False)),
+            metadata.get("removal", ""),
+            metadata.get("probabilities", False),
         )
-    except (ValueError, KeyError, TypeError) as error:
-        wrong = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path}: {wrong}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    _count_blank(maps, path)
+    return maps
 
 
-def _metadata(path: Path, text: str | None) -> dict[str, Any]:
-    try:
-        metadata = json.loads(text or "null")
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: its metadata {_KEY!r} is not JSON ({error})") from error
-    kind = metadata.get("kind") if isinstance(metadata, dict) else None
-    if kind != KIND:
-        raise ValueError(
-            f"{path} is not a file of heat maps: expected kind {KIND!r} in the metadata "
-            f"{_KEY!r}, got {kind!r}"
+def _count_blank(heat_maps: HeatMaps, path: Path) -> None:
+    finite = np.isfinite(heat_maps.maps).all(axis=(1, 2))
+    if not finite.all():
+        image_id, disease = heat_maps.pairs[int(finite.argmin())]
+        warnings.warn(
+            f"{path}: {int((~finite).sum())} of {len(finite)} maps hold values that are not "
+            f"finite, and count as blank, for example {disease} on {image_id}",
+            stacklevel=3,
         )
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path}: format {metadata.get('format')!r}; this version reads {FORMAT}")
-    return dict(metadata)
-
-
-def _pairs(pairs: Any) -> tuple[Pair, ...]:
-    for pair in pairs:
-        if not (isinstance(pair, list) and len(pair) == 2):
-            raise ValueError(f"pairs: expected [image_id, disease], got {pair!r}")
-    return tuple((str(image_id), str(disease)) for image_id, disease in pairs)
-
-
-def _folds(folds: Any) -> dict[str, int] | None:
-    return None if folds is None else {str(image): int(fold) for image, fold in folds.items()}
 
 
 class FrameMaps(Mapping[str, npt.NDArray[np.float32]]):

@@ -9,16 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.checked import (
+    Count,
+    Flag,
+    FoldNumber,
+    Name,
+    Part,
+    Sha256,
+    Share,
+    checked,
+)
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
-from cxrloc.localization.cam.boxes import CamBoxRule
+from cxrloc.datasets.files.parse import read_yaml
+from cxrloc.localization.cam.boxes import CamBoxRule, SizeRule
 
 FOLDS_OF_THE_GROUND_TRUTH = "ground truth"
-_RULE_KEYS = ("threshold", "probability", "size_rule", "smooth_cells", "mean_size", "boxes")
+_SMOOTHEST = 1000  # cells; no map has so many
 
 
 @dataclass(frozen=True)
@@ -95,21 +108,38 @@ def read_cam_rules(path: Path) -> CamRules:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no rules at {path}; cxrloc tune-cam writes them")
-    try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return CamRules(
-            str(body["localizer"]),
-            bool(body["aligned"]),
-            str(body["folds_from"]),
-            str(body["ground_truth_sha256"]),
-            {int(fold): _rules(of_fold) for fold, of_fold in body["folds"].items()},
-            _rules(body["all"]),
-            bool(body["probabilities"]),
-        )
-    except KeyError as error:
-        raise ValueError(f"{path} is not a file from tune_cam: missing key {error}") from error
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a file from tune_cam: {error}") from error
+    where = f"{path} is not a file from tune_cam"
+    body: _Body = checked(read_yaml(path), _Body, where, "tune again")
+    return CamRules(
+        body["localizer"],
+        body["aligned"],
+        body["folds_from"],
+        body["ground_truth_sha256"],
+        {fold: _rules(of_fold) for fold, of_fold in body["folds"].items()},
+        _rules(body["all"]),
+        body["probabilities"],
+    )
+
+
+class _Rule(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    threshold: Annotated[float, Field(strict=True, ge=0, lt=255)]
+    probability: Share | None
+    size_rule: SizeRule
+    smooth_cells: Annotated[float, Field(strict=True, ge=0, le=_SMOOTHEST)]
+    mean_size: tuple[Part, Part] | None
+    boxes: Count
+
+
+class _Body(TypedDict):
+    localizer: Name
+    aligned: Flag
+    folds_from: Name
+    ground_truth_sha256: Sha256
+    folds: dict[FoldNumber, dict[Name, _Rule]]
+    all: dict[Name, _Rule]
+    probabilities: Flag
 
 
 def _plain(rules: Rules) -> dict[str, Any]:
@@ -126,22 +156,18 @@ def _plain(rules: Rules) -> dict[str, Any]:
     }
 
 
-def _rules(found: Mapping[str, Mapping[str, Any]]) -> dict[str, SizedRule]:
-    return {str(disease): _sized_rule(disease, values) for disease, values in found.items()}
+def _rules(of_diseases: Mapping[str, _Rule]) -> dict[str, SizedRule]:
+    return {disease: _sized_rule(values) for disease, values in of_diseases.items()}
 
 
-def _sized_rule(disease: str, values: Mapping[str, Any]) -> SizedRule:
-    if set(values) != set(_RULE_KEYS):
-        raise ValueError(f"{disease}: expected the keys {_RULE_KEYS}, got {tuple(values)}")
+def _sized_rule(values: _Rule) -> SizedRule:
     rule = CamBoxRule(
-        (float(values["threshold"]),),
+        (values["threshold"],),
         size_rule=values["size_rule"],
-        smooth_cells=float(values["smooth_cells"]),
-        probability=None if values["probability"] is None else float(values["probability"]),
+        smooth_cells=values["smooth_cells"],
+        probability=values["probability"],
     )
-    size = values["mean_size"]
-    mean_size = None if size is None else (float(size[0]), float(size[1]))
-    return SizedRule(rule, mean_size, int(values["boxes"]))
+    return SizedRule(rule, values["mean_size"], values["boxes"])
 
 
 def rules_of_fold(

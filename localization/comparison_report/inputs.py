@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -11,10 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typing_extensions import TypedDict
+
 from cxrloc.classification.inference.gate_table import read_gate_table
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
+from cxrloc.datasets.files.checked import Count, Name, Text, checked
 from cxrloc.datasets.files.coco.read import NOT_ON_DISK
 from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.labels.map import LabelMap, read_label_map
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
@@ -185,6 +188,15 @@ def _reading(path: Path, coco: dict[str, Any], labels: LabelMap | None) -> Secon
     return replace(reading, notes=(*reading.notes, *notes))
 
 
+_Counts = TypedDict("_Counts", {"boxed images": Count, "boxes": Count})
+_Listed = TypedDict("_Listed", {"in the lists": _Counts, "on disk": _Counts})
+
+
+class _Manifest(TypedDict):
+    counts: _Listed
+    hashes: dict[Name, Text]
+
+
 def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
     """The ground truth with how many boxed images are not on disk, where its own manifest says so.
 
@@ -195,17 +207,12 @@ def with_missing(coco: dict[str, Any], path: Path) -> dict[str, Any]:
     if not manifest_path.is_file():
         return coco
     try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        manifest: _Manifest = checked(read_json(manifest_path), _Manifest, str(manifest_path))
     except ValueError:
-        return coco
-    if not isinstance(manifest, dict):
         return coco  # somebody else's file of that name
-    counts = manifest.get("counts", {})
-    if not {"in the lists", "on disk"} <= set(counts):
+    if manifest["hashes"].get(path.name) != file_sha256(path):
         return coco
-    if manifest.get("hashes", {}).get(path.name) != file_sha256(path):
-        return coco
-    listed, there = counts["in the lists"], counts["on disk"]
+    listed, there = manifest["counts"]["in the lists"], manifest["counts"]["on disk"]
     missing = {
         "images": listed["boxed images"] - there["boxed images"],
         "boxes": listed["boxes"] - there["boxes"],

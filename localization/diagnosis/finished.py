@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from cxrloc.datasets.files.checked import AtLeastOne, Finite, Flag, Name, Positive, Share, checked
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.readers.layouts import study_of
 
 Probabilities = dict[str, float]
@@ -22,13 +26,50 @@ def read_done(
     It is done if `out` holds its JSON, made from the same file by the same models and settings.
     """
     try:
-        record: dict[str, Any] = json.loads((out / f"{name}.json").read_bytes())
+        file = out / f"{name}.json"
+        record: _Record = checked(read_json(file), _Record, str(file))
         then, now = record["manifest"], {**manifest, **source_facts(path)}
         same = all(then[key] == now[key] for key in ("config", "hashes", "image"))
         findings = [(f["disease"], f["probability"]) for f in record["findings"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError):
         return None  # no such file, or not written by this tool: the image is predicted again
     return of_study(path, findings) if same else None
+
+
+class _Image(TypedDict):
+    file_name: Name
+    width: AtLeastOne
+    height: AtLeastOne
+
+
+class _Category(TypedDict):
+    id: AtLeastOne
+    name: Name
+
+
+class _Finding(TypedDict):
+    disease: Name
+    probability: Share
+    present: Flag
+
+
+class _Box(TypedDict):
+    category_id: AtLeastOne
+    bbox: tuple[Finite, Finite, Positive, Positive]
+    score: Finite
+    localizer: Name
+    rank: AtLeastOne
+
+
+class _Record(TypedDict):
+    """What is read of a file that an earlier run wrote (all of it: `to_json`)."""
+
+    images: tuple[_Image]
+    categories: list[_Category]
+    findings: list[_Finding]
+    annotations: list[_Box]
+    localizers: Annotated[list[Name], Field(min_length=1)]
+    manifest: dict[str, Any]
 
 
 def of_study(path: Path, findings: Iterable[tuple[str, float]]) -> Probabilities:

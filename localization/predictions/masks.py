@@ -65,7 +65,7 @@ def encoded_mask(
         return run_lengths(value, where, None if any_frame else size_hw)
     if not isinstance(value, list):
         raise ValueError(f"{where}: segmentation is neither RLE nor polygons: {shown(value)}")
-    parts = polygons(value, where)
+    parts = polygons(value, where, size_hw)
     return plain_rle(rle.merge(rle.frPyObjects(parts, *size_hw))) if parts else None
 
 
@@ -76,7 +76,7 @@ def box_around(value: Any, size_hw: tuple[int, int], where: str) -> Box | None:
         ValueError: like `encoded_mask`.
     """
     if isinstance(value, list):
-        parts = polygons(value, where)
+        parts = polygons(value, where, size_hw)
         return box_of_polygons(parts) if parts else None
     encoded = encoded_mask(value, size_hw, where)
     return None if encoded is None else box_of_run_lengths(encoded)

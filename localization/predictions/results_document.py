@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxrloc.datasets.files.coco.document import read_json
 from cxrloc.datasets.files.coco.values import id_key, shown, whole
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.localization.predictions.coco_names import CocoNames
 
 

@@ -78,5 +78,5 @@ def score_of(entry: Mapping[str, Any], where: str) -> float:
         ValueError: starting with `where`, if it is no finite number.
     """
     if not is_number(entry.get("score")):
-        raise ValueError(f"{where}: score {entry['score']!r}, expected a finite number")
+        raise ValueError(f"{where}: score {shown(entry['score'])}, expected a finite number")
     return float(entry["score"])

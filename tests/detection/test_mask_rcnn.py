@@ -133,7 +133,8 @@ def test_a_classifier_bundle_is_no_detector(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"model": {"anchor_ratios": [1.0]}}, "anchor_ratios"),  # a setting of another version
-        ({"model": {}, "size": None}, "TypeError"),
+        ({"model": {}, "size": None}, "size: got None, expected a valid integer"),
+        ({"model": {"fpn_channels": 2**40}}, "model.fpn_channels: got 1099511627776, expected"),
         ({}, "KeyError: 'model'"),
     ],
 )

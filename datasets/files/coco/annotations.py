@@ -132,7 +132,7 @@ def _segmentation(
         return run_lengths(value, here, size_hw)
     if not isinstance(value, list):
         raise ValueError(f"{here}: segmentation is neither RLE nor polygons: {shown(value)}")
-    parts = polygons(value, here)
+    parts = polygons(value, here, size_hw)
     counts["degenerate"] += not parts
     return parts or None
 

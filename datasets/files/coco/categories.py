@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxrloc.datasets.files.coco.images import is_text
-from cxrloc.datasets.files.coco.values import Key, id_key, shown
+from cxrloc.datasets.files.coco.values import Key, id_key, shown, some
 from cxrloc.datasets.labels.map import LabelMap, name_key
 from cxrloc.datasets.labels.names import ALIASES
 
@@ -125,9 +125,10 @@ def _check_names(named: Sequence[_Named], where: str) -> None:
     by_key: dict[str, str] = {}
     for category in named:
         key = synonym_key(category.name)
-        other = by_key.setdefault(key, category.name)
-        if other is category.name:
+        if key not in by_key:
+            by_key[key] = category.name
             continue
+        other = by_key[key]
         if other == category.name:
             raise ValueError(f"{where}, categories: name {other!r} occurs twice")
         raise ValueError(
@@ -199,11 +200,13 @@ def _entry(disease: str, number: int, members: Sequence[_Named]) -> dict[str, An
 def _notes(
     named: Sequence[_Named], used: Set[Key | None], labels: LabelMap | None
 ) -> tuple[str, ...]:
+    numbers = [c.name for c in named if not isinstance(c.row["name"], str)]
+    also = (f"category names that are numbers, read as texts: {some(numbers)}",) if numbers else ()
     if labels is None:
-        return ()
+        return also
     renamed = [f"{c.name} is {c.disease}" for c in named if c.disease not in (None, c.name)]
     left_out = [c.name for c in named if c.disease is None and c.key in used]
     notes = [f"names by {labels.source}: {', '.join(renamed)}"] if renamed else []
     if left_out:
         notes.append(f"left out by {labels.source}: {', '.join(left_out)}")
-    return tuple(notes)
+    return (*also, *notes)

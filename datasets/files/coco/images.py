@@ -9,11 +9,14 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from cxrloc.datasets.files.coco.values import Key, id_key, number, shown, whole
+from cxrloc.datasets.files.checked import LONGEST_NAME
+from cxrloc.datasets.files.coco.values import Key, id_key, number, shown, some, whole
+from cxrloc.datasets.labels.people import MAXIMUM_AGE_YEARS, SEXES, VIEWS
 
 SizeOf = Callable[[str], tuple[int, int] | None]
 SOURCE_ID = "source_id"  # the id in the file that was read, where ours is another
 _LARGEST_ID = 2**31 - 1
+_LONGEST_SIDE = 2**16 - 1  # no format of radiographs has more
 # Roboflow writes a_png.rf.HASH.jpg for a.png, Label Studio HASH-a.png.
 _ROBOFLOW = re.compile(r"(.+)_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9A-Za-z]+", re.IGNORECASE)
 _LABEL_STUDIO = re.compile(r"[0-9a-f]{8}-(.+)")
@@ -64,6 +67,7 @@ def our_images(rows: Sequence[Any], where: str, size_of: SizeOf | None = None) -
         for key, image in by_id.items()
     ]
     notes = [f"image entries that repeat another one, left out: {repeated}"] if repeated else []
+    notes += _odd_facts(entries)
     return Images(entries, {key: int(n) for key, n in number_of.items()}, tuple(notes))
 
 
@@ -87,12 +91,12 @@ def plain_name(text: str) -> str:
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can be written to a file: half a surrogate pair cannot."""
+    """Whether a name can be written to a file: half a surrogate pair and a novel cannot."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
         return False
-    return "\0" not in name
+    return "\0" not in name and len(name) <= LONGEST_NAME
 
 
 def stems(image: Mapping[str, Any]) -> set[str]:
@@ -133,6 +137,10 @@ def _entry(
             "the image that the boxes were drawn on, as PIL.Image.open(file).size gives them, or "
             "give the folder of the images (--images)"
         )
+    if max(width, height) > _LONGEST_SIDE:
+        raise ValueError(
+            f"{here} has {width} x {height} pixels, expected at most {_LONGEST_SIDE} on a side"
+        )
     entry = {**row, "id": our_id, "file_name": name, "width": width, "height": height}
     _check_facts(entry, here)
     return entry if key == our_id else {**entry, SOURCE_ID: row["id"]}
@@ -156,6 +164,26 @@ def _check_facts(entry: dict[str, Any], here: str) -> None:
         value = entry.get(kind)
         if isinstance(value, list | dict) or (isinstance(value, str) and not is_text(value)):
             raise ValueError(f"{here} has {kind} {shown(value)}, expected a text or a number")
+
+
+def _odd_facts(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Make absurd ages unknown, and count them and values that are in no usual form."""
+    old = [e for e in entries if not 0 <= (e.get("age_years") or 0) <= MAXIMUM_AGE_YEARS]
+    notes = []
+    if old:
+        example = f"{old[0]['age_years']} for {old[0]['file_name']!r}"
+        notes.append(
+            f"ages outside 0 to {MAXIMUM_AGE_YEARS} years, read as unknown: {len(old)} ({example})"
+        )
+    for entry in old:
+        entry["age_years"] = None
+    for fact, known in (("sex", SEXES), ("view", VIEWS)):
+        values = (e.get(fact) for e in entries)
+        odd = [str(value) for value in values if value not in (None, "", *known)]
+        if odd:
+            examples = some(list(map(shown, dict.fromkeys(odd))))
+            notes.append(f"{fact} other than {', '.join(known)}: {len(odd)} images ({examples})")
+    return notes
 
 
 def _checked(

@@ -18,6 +18,8 @@ Box = tuple[float, float, float, float]
 Polygons = list[list[float]]
 _COMPRESSED = re.compile(r"[0-o]*[0-O]")  # 6 bits a character; the last one has no continuation
 _FLOATS = frozenset({float})
+_FARTHEST, _LONGEST = 10, 100  # of an outline, in sides of the image
+_MOST_PIXELS = 2**27
 
 
 def has_mask(value: Any) -> bool:
@@ -27,14 +29,42 @@ def has_mask(value: Any) -> bool:
     return value not in (None, "", {})
 
 
-def polygons(value: Sequence[Any], where: str) -> Polygons:
+def polygons(value: Sequence[Any], where: str, size_hw: tuple[int, int]) -> Polygons:
     """Polygons as flat lists of x, y; those without an area (fewer than three points) are left out.
 
     A polygon may be a flat list or a list of points, and one polygon need not be in a list.
 
     Raises:
-        ValueError: starting with `where`.
+        ValueError: starting with `where`; also for an outline far outside the image of `size_hw`,
+            or absurdly long: drawing it would take all memory.
     """
+    parts = _polygons(value, where)
+    if parts:
+        _check_extent(parts, where, size_hw)
+    return parts
+
+
+def _check_extent(parts: Polygons, where: str, size_hw: tuple[int, int]) -> None:
+    side, around = max(size_hw), sum(size_hw)
+    for part in parts:
+        farthest = max(max(part), -min(part))
+        if farthest > _FARTHEST * side:
+            raise ValueError(
+                f"{where}: segmentation has a coordinate of {farthest:g}, outside any image; the "
+                f"image has {size_hw[1]} x {size_hw[0]} pixels. Correct or delete the outline"
+            )
+        if len(part) * 1.5 * farthest <= _LONGEST * around:  # too few points to be that long
+            continue
+        xy = np.array(part, dtype=np.float64).reshape(-1, 2)
+        length = float(np.hypot(*(xy - np.roll(xy, 1, axis=0)).T).sum())
+        if length > _LONGEST * around:
+            raise ValueError(
+                f"{where}: segmentation has an outline of {length:.0f} pixels around parts of an "
+                f"image of {size_hw[1]} x {size_hw[0]}. Correct or delete it"
+            )
+
+
+def _polygons(value: Sequence[Any], where: str) -> Polygons:
     if all(map(_is_plain, value)):  # in most files all are
         return list(value)
     flat = [list(part) for part in _parts(value)]
@@ -124,7 +154,7 @@ def rle_size(value: Mapping[str, Any], where: str) -> tuple[int, int]:
             "neither RLE nor polygons"
         )
     height, width = (int(side or 0) for side in sides)
-    if height * width > 2**31:
+    if height * width > _MOST_PIXELS:
         raise ValueError(f"{where}: segmentation has size {size}, larger than any image")
     return height, width
 

@@ -31,9 +31,9 @@ from typing import Any
 
 from cxrloc.datasets.files.coco.annotations import our_annotations
 from cxrloc.datasets.files.coco.categories import Categories, our_categories
-from cxrloc.datasets.files.coco.document import read_json
 from cxrloc.datasets.files.coco.images import SizeOf, our_images
 from cxrloc.datasets.files.coco.values import id_key, shown
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.labels.map import LabelMap
 
 LEFT_OUT = "left_out_categories"  # in `info`: [id, name] of categories that are no disease

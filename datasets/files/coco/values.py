@@ -9,6 +9,7 @@ from typing import Any
 Key = int | str
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?")  # 12, "12" and "12.0"; "012" is a name
 _NUMBERS = frozenset({int, float})
+_LARGEST = 2**53  # up to here a float is exact; no size, run or fold is larger
 _FALSE = frozenset({"", "0", "0.0", "false", "no", "none", "null"})
 _TRUE = frozenset({"1", "1.0", "true", "yes"})
 
@@ -44,8 +45,14 @@ def is_number(value: Any) -> bool:
 
 def whole(value: Any) -> int | None:
     """A whole number, also from text or a float; None for anything else."""
-    result = value if type(value) is int else number(value)
-    return int(result) if result is not None and float(result).is_integer() else None
+    if type(value) is int:
+        return value if abs(value) < _LARGEST else None
+    result = number(value)
+    return (
+        int(result)
+        if result is not None and result.is_integer() and abs(result) < _LARGEST
+        else None
+    )
 
 
 def flag(value: Any) -> bool | None:

@@ -20,7 +20,6 @@ Note, counted: what the reading of the file changed.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrloc.datasets.files.coco.read import read_coco
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.images.sizes import size_hw
 from cxrloc.datasets.labels.map import LabelMap, read_label_map
 from cxrloc.datasets.readers.annotations.matching.annotated import (
@@ -105,8 +105,8 @@ def _part(path: Path) -> str:
 
 def _is_coco(path: Path) -> bool:
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, OSError, RecursionError):
+        content = read_json(path)
+    except (ValueError, OSError):
         return False
     return isinstance(content, dict) and all(isinstance(content.get(p), list) for p in _PARTS)
 

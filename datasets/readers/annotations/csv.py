@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cxrloc.datasets.files.parse import read_text
 from cxrloc.datasets.readers.annotations.csv_columns import Columns, find_columns
 from cxrloc.datasets.readers.annotations.matching.annotated import (
     AnnotatedImage,
@@ -40,13 +41,14 @@ from cxrloc.datasets.readers.annotations.matching.annotated import (
 from cxrloc.datasets.readers.annotations.matching.labels import states_normal
 from cxrloc.datasets.readers.annotations.matching.parts import part_of_word
 from cxrloc.datasets.readers.annotations.matching.to_index import Choices, to_index
-from cxrloc.datasets.readers.annotations.where import below, given_files, only_one, read_text
+from cxrloc.datasets.readers.annotations.where import below, given_files, only_one
 from cxrloc.datasets.readers.csv_text import read_text_columns
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 
 _USUAL = ("annotations", "labels", "boxes", "bboxes")
 _EMPTY = ("", "nan", "none", "null", "na", "n/a")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_LONGEST_SIDE = 2**16 - 1  # no format of radiographs has more
 _SHARES_UP_TO = 1.0
 
 
@@ -103,6 +105,7 @@ def _read(
             "columns that may be the patient; if one is, name it with --patient-column",
             list(columns.may_be_patient),
         )
+    warnings.note("columns that are not read", list(columns.unread))
     rows = table.fillna("").to_dict("records")
     images = [
         _image({str(k): str(v).strip() for k, v in row.items()}, columns, path, f"{path}, line {n}")
@@ -179,7 +182,12 @@ def _is_placeholder(coordinates: Sequence[float]) -> bool:
 
 def _frame(row: dict[str, str], columns: Columns, where: str) -> tuple[float, float] | None:
     width, height = columns.of(row, "frame_w"), columns.of(row, "frame_h")
-    return (_number(width, where), _number(height, where)) if width and height else None
+    if not (width and height):
+        return None
+    sides = _number(width, where), _number(height, where)
+    if not all(0 <= side <= _LONGEST_SIDE for side in sides):
+        raise ValueError(f"{where}: an image of {width} x {height}, expected pixels")
+    return sides
 
 
 def _part(word: str, where: str) -> str:

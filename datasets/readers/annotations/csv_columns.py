@@ -74,6 +74,7 @@ class Columns:
         form: what the four numbers are.
         others: patient, part, frame_w, frame_h, view, sex, age: those that there are.
         may_be_patient: columns named like a patient's.
+        unread: columns that are not read.
     """
 
     image: str
@@ -82,15 +83,18 @@ class Columns:
     form: str
     others: Mapping[str, str]
     may_be_patient: tuple[str, ...]
+    unread: tuple[str, ...]
 
     def of(self, row: Mapping[str, str], what: str) -> str:
         """The field of an optional column, empty without one."""
         return row[self.others[what]] if what in self.others else ""
 
     def age(self, row: Mapping[str, str]) -> float:
-        """Years; NaN for anything that is not written as a plain number."""
+        """Years; NaN if empty or unknown, infinite (and so counted) for what is no number."""
         text = self.of(row, "age").lower().rstrip("y")
-        return float(text) if re.fullmatch(r"\d{1,3}(\.\d*)?", text) else math.nan
+        if re.fullmatch(r"\d{1,3}(\.\d*)?", text):
+            return float(text)
+        return math.nan if text in _UNKNOWN else math.inf
 
     def corners(
         self, numbers: tuple[float, float, float, float]
@@ -102,6 +106,9 @@ class Columns:
         if self.form == _CENTER:
             x, y = x - across / 2, y - down / 2
         return x, y, x + across, y + down
+
+
+_UNKNOWN = frozenset(("", "nan", "na", "n/a", "none", "null", "unknown"))
 
 
 def find_columns(header: Sequence[str], patient_column: str, where: str) -> Columns:
@@ -135,7 +142,9 @@ def find_columns(header: Sequence[str], patient_column: str, where: str) -> Colu
     image, finding = others.pop("image"), others.pop("finding")
     known = {what: name for what, name in others.items() if name}
     similar = tuple(n for k, n in by_key.items() if k in _PATIENTS and n != image)
-    return Columns(image, finding, box, form, known, similar)
+    read = {image, finding, *box, *known.values()} | ({*similar} if not patient_column else set())
+    unread = tuple(str(name) for name in header if name not in read)
+    return Columns(image, finding, box, form, known, similar, unread)
 
 
 def _box_columns(by_key: Mapping[str, str]) -> tuple[tuple[str, ...], str]:

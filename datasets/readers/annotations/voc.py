@@ -23,6 +23,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from cxrloc.datasets.files.parse import read_text
 from cxrloc.datasets.readers.annotations.matching.annotated import (
     AnnotatedImage,
     Annotations,
@@ -31,7 +32,7 @@ from cxrloc.datasets.readers.annotations.matching.annotated import (
 from cxrloc.datasets.readers.annotations.matching.files import clean_name, image_files
 from cxrloc.datasets.readers.annotations.matching.parts import part_of_word
 from cxrloc.datasets.readers.annotations.matching.to_index import Choices, to_index
-from cxrloc.datasets.readers.annotations.where import below, given_files, read_text
+from cxrloc.datasets.readers.annotations.where import below, given_files
 from cxrloc.datasets.readers.find_images import stem_of
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 

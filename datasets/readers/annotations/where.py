@@ -64,15 +64,3 @@ def only_one(files: Sequence[Path], root: Path, expected: str) -> Path:
             f"{', ...' if len(files) > _MOST_NAMED else ''}; name the one with --annotations"
         )
     return files[0]
-
-
-def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        ValueError: naming the file, if it is no such text.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8: {error}; save it as UTF-8") from error

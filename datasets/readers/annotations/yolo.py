@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from cxrloc.datasets.files.parse import read_text
 from cxrloc.datasets.readers.annotations.matching.annotated import (
     AnnotatedImage,
     Annotations,
@@ -33,7 +34,7 @@ from cxrloc.datasets.readers.annotations.matching.files import (
     without_upload,
 )
 from cxrloc.datasets.readers.annotations.matching.to_index import Choices, to_index
-from cxrloc.datasets.readers.annotations.where import below, read_text
+from cxrloc.datasets.readers.annotations.where import below
 from cxrloc.datasets.readers.annotations.yolo_names import YoloFolder, read_yolo_folder
 from cxrloc.datasets.readers.find_images import copy_rank, stem_of
 from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
@@ -157,7 +158,7 @@ def _box(columns: Sequence[str], where: str, names: Sequence[str]) -> DrawnBox:
     try:
         numbers = [float(text) for text in columns]
     except ValueError as error:
-        raise ValueError(f"{where}: {error}; expected class x_center y_center w h") from None
+        raise ValueError(f"{where}: {error!s:.200}; expected class x_center y_center w h") from None
     name = _class(numbers[0], names, where)
     coordinates = numbers[1:]
     if len(coordinates) == 5:
@@ -184,7 +185,7 @@ def _box(columns: Sequence[str], where: str, names: Sequence[str]) -> DrawnBox:
 
 
 def _class(number: float, names: Sequence[str], where: str) -> str:
-    if number != int(number) or not 0 <= number < len(names):
+    if not 0 <= number < len(names) or number != int(number):  # NaN, too
         listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
         raise ValueError(f"{where}: class {number:g}, expected one of {listed}")
     return names[int(number)]

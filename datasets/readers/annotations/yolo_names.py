@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cxrloc.datasets.files.checked import LONGEST_NAME
+from cxrloc.datasets.files.parse import read_text, read_yaml
 from cxrloc.datasets.readers.annotations.matching.parts import TEST, TRAIN, VALID
-from cxrloc.datasets.readers.annotations.where import below, only_one, read_text
+from cxrloc.datasets.readers.annotations.where import below, only_one
 from cxrloc.datasets.readers.find_images import stem_of
 
 _LISTS = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
@@ -92,10 +92,7 @@ def _is_names(path: Path) -> bool:
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    content = read_yaml(path)
     return content if isinstance(content, dict) else {}
 
 
@@ -105,8 +102,10 @@ def _from_yaml(path: Path, label_folders: tuple[Path, ...]) -> YoloFolder:
         raise ValueError(f"{path} describes keypoints; expected boxes or outlines")
     names = content.get("names")
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise ValueError(f"{path}: names has the keys {list(names)}, expected 0, 1, 2, ...")
+        if set(names) != set(range(len(names))):
+            raise ValueError(
+                f"{path}: names has the keys {list(names)!s:.300}, expected 0, 1, 2, ..."
+            )
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list):
         raise ValueError(f"{path}: names is {names!r}, expected a list of the classes' names")
@@ -153,6 +152,6 @@ def _listed(
 
 
 def _checked(names: Sequence[str], path: Path) -> tuple[str, ...]:
-    if not names or not all(names):
-        raise ValueError(f"{path}: expected the name of every class, got {list(names)}")
+    if not names or not all(0 < len(name) <= LONGEST_NAME for name in names):
+        raise ValueError(f"{path}: expected the name of every class, got {list(names)!s:.300}")
     return tuple(names)

@@ -25,12 +25,15 @@ Note, counted: patients in both parts; images whose patient is unknown; images t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
+from typing_extensions import TypedDict
+
+from cxrloc.datasets.files.checked import Finite, Name, Text, checked
+from cxrloc.datasets.files.parse import naming, read_json
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.box_sets.findings import (
     BoxReader,
@@ -149,10 +152,7 @@ def _files(
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    entries = read_json(path)
     needed = {"file_name", "syms", "boxes"}
     for number, entry in enumerate(entries if isinstance(entries, list) else [entries]):
         if not isinstance(entry, dict) or not needed <= entry.keys():
@@ -163,7 +163,16 @@ def _entries(path: Path) -> list[dict[str, Any]]:
             )
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path}: expected a list with an object per image")
+    for number, entry in enumerate(entries):
+        checked(entry, _Entry, f"{path}, entry {number}", "is it a file of ChestX-Det?")
     return entries
+
+
+class _Entry(TypedDict):
+    file_name: Name
+    syms: list[Text]
+    boxes: list[list[Finite]]
+    polygons: NotRequired[list[list[list[Finite]]]]
 
 
 def _check_listed_once(entries: Sequence[tuple[dict[str, Any], str, str]]) -> None:
@@ -198,6 +207,10 @@ class _EntryReader:
         name = str(entry["file_name"])
         where = f"{where} ({name})"
         drawn = self._drawn(entry, where)
+        with naming(where):
+            return self._of(name, path, drawn)
+
+    def _of(self, name: str, path: Path | None, drawn: Sequence[NamedBox]) -> Radiograph:
         nih = nih_name(name)
         return Radiograph(
             image_id=name,

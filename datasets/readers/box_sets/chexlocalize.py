@@ -24,7 +24,6 @@ Note, counted: outlined diseases whose label is not 1 (the outline counts).
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.images.sizes import sizes_hw
 from cxrloc.datasets.labels.names import CHEXPERT_LOCALIZED
 from cxrloc.datasets.radiograph import Radiograph
@@ -169,10 +169,7 @@ def _of_part(path: Path, part: str, labels: Mapping[str, Mapping[str, float]]) -
 
 
 def _annotations(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        images = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    images = read_json(path)
     if not isinstance(images, dict) or not images:
         raise ValueError(f"{path}: expected an object {{image: {{task: outlines}}}}")
     for key, tasks in images.items():

@@ -12,7 +12,6 @@ github.com/rajpurkarlab/cheXlocalize.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +22,13 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.localization.cam.boxes import map_to_frame
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.masks import encode_mask, plain_rle
 
+_MOST_PIXELS = 2**27  # of a mask
 TASKS = (
     "Enlarged Cardiomediastinum",
     "Cardiomegaly",
@@ -93,10 +94,7 @@ def read_segmentations(path: Path) -> Segmentations:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no cheXlocalize segmentations at {path}")
-    try:
-        images = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    images = read_json(path)
     if not isinstance(images, dict) or not images:
         raise ValueError(
             f"{path}: expected an object {{image: {{task: mask}}}} with at least one image"
@@ -214,9 +212,9 @@ def _size(mask: Any, where: str) -> tuple[int, int]:
     try:
         height, width = map(int, mask["size"])
         covered = sum(run_lengths(mask["counts"]))
-    except (TypeError, KeyError, ValueError, IndexError):
+    except (TypeError, KeyError, ValueError, IndexError, OverflowError, AttributeError):
         covered = height = width = 0
-    if height < 1 or width < 1 or covered != height * width:
+    if height < 1 or width < 1 or height * width > _MOST_PIXELS or covered != height * width:
         raise ValueError(
             f"{where}: expected {{'size': [h, w], 'counts': RLE text of pycocotools}} with runs "
             "that cover the h x w pixels; is the file complete?"

@@ -25,6 +25,7 @@ from cxrloc.classification.metrics.ranking import bootstrap_ranking
 from cxrloc.classification.metrics.sampled import bootstrap_ratios
 from cxrloc.classification.report.tables import Cell, ResultTable, TableRow
 from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.parse import one_line, parse_json
 from cxrloc.localization.analyses.runtimes.agreement import SAME_BOX, RuntimePrediction, overlaps
 
 _KEY = b"cxrloc"
@@ -84,23 +85,38 @@ def write_images(
     )
     table = pa.Table.from_pandas(pd.DataFrame(rows, columns=names), preserve_index=False)
     with whole_file(path) as temporary:
-        pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(settings)}), temporary)
+        table = table.replace_schema_metadata({_KEY: json.dumps(settings)})
+        pq.write_table(table, temporary, write_page_checksum=True)
 
 
 def settings_of(path: Path) -> dict[str, Any]:
     """Read the `settings` from a file of `write_images`; empty if there is no such file."""
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid):
-        return {}
-    settings: dict[str, Any] = json.loads(metadata.get(_KEY, b"{}"))
-    return settings
+        settings = parse_json(metadata.get(_KEY, b"{}"), str(path))
+    except (OSError, pa.ArrowException, ValueError):
+        return {}  # the fold is measured again
+    return settings if isinstance(settings, dict) else {}
 
 
 def read_images(path: Path) -> list[ImageInRuntimes]:
-    """Read the images of a file written by `write_images`, in order."""
+    """Read the images of a file written by `write_images`, in order.
+
+    Raises:
+        ValueError: naming the file, if it is damaged.
+    """
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        table.validate(full=True)
+        return _images(table.to_pandas())
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged ({one_line(error)}); delete it, and run the same command again"
+        ) from error
+
+
+def _images(frame: pd.DataFrame) -> list[ImageInRuntimes]:
     images = []
-    frame = pq.read_table(path).to_pandas()
     for image_id, of_image in frame.groupby("image_id", sort=False):
         answers = {}
         for runtime, rows in of_image.groupby("runtime", sort=False):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from cxrloc.classification.bundle.classifier import (
     load_classifier,
     save_classifier,
 )
-from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.bundle.file import read_bundle, read_metadata, write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.files.manifest import RESEARCH_USE
@@ -41,11 +43,11 @@ def test_channels_last_and_shared_tensors_are_written_too(tmp_path: Path) -> Non
     assert torch.equal(back["again"], x)
 
 
-def test_the_metadata_stands_under_one_key_as_json(tmp_path: Path) -> None:
+def test_the_metadata_stands_under_one_key_as_json_beside_the_hash(tmp_path: Path) -> None:
     write_bundle(tmp_path / "a", {"x": torch.zeros(1)}, {"kind": "classifier", "fold": 3})
     with safe_open(str(tmp_path / "a"), framework="pt") as handle:
         stored = handle.metadata()
-    assert list(stored) == ["cxrloc"]
+    assert sorted(stored) == ["cxrloc", "cxrloc_sha256"]
     assert json.loads(stored["cxrloc"])["fold"] == 3
 
 
@@ -98,3 +100,45 @@ def test_a_classifier_of_another_version_is_named_with_what_to_do(tmp_path: Path
         load_classifier(path)
     assert str(path) in str(error.value)
     assert f"KeyError: '{key}'" in str(error.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_weight_that_is_no_number_is_refused_with_its_tensor(
+    tmp_path: Path, value: float
+) -> None:
+    path = tmp_path / "classifier.safetensors"
+    write_bundle(path, {"a": torch.ones(3), "b": torch.tensor([1, value])}, {"kind": "classifier"})
+    with pytest.raises(ValueError, match="the weights 'b' are NaN or infinite; copy it again"):
+        read_bundle(path)
+
+
+def test_another_weight_or_word_than_was_written_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "classifier.safetensors"
+    write_bundle(path, {"a": torch.ones(64)}, {"kind": "classifier", "diseases": ["Mass"]})
+    whole = path.read_bytes()
+    for old, new in ((b"Mass", b"Mess"), (torch.ones(1).numpy().tobytes() * 9, b"\x01" * 36)):
+        path.write_bytes(whole.replace(old, new, 1))
+        with pytest.raises(ValueError, match=r"is damaged or was changed: .*train it again"):
+            read_bundle(path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"thresholds": {"Mass": -1}}, "thresholds.Mass: got -1, expected a number greater"),
+        ({"mean_box_sizes": {"Mass": [0.1, 1e308]}}, "mean_box_sizes.Mass.1: got 1e[+]308"),
+        ({"mean_box_sizes": {"Mass": [0.1]}}, "mean_box_sizes.Mass.1' is missing"),
+        ({"diseases": "Mass"}, "diseases: got 'Mass', expected a valid list"),
+        ({"fold": -1}, "fold: got -1"),
+        ({"manifest": []}, r"manifest: got \[\], expected a valid dictionary"),
+    ],
+)
+def test_absurd_metadata_is_refused_with_its_key(
+    tmp_path: Path, facts: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "classifier.safetensors"
+    write_bundle(path, {"a": torch.ones(3)}, {"kind": "classifier", **facts})
+    for read in (read_bundle, read_metadata):
+        with pytest.raises(ValueError, match=message) as error:
+            read(path)
+        assert str(path) in str(error.value)

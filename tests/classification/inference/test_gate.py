@@ -110,7 +110,9 @@ def test_a_table_with_other_columns_or_values_says_which(tmp_path: Path) -> None
         read_gate_table(path)
     write_gate_table(path, ROWS)
     path.write_text(path.read_text().replace("0.5,0.25", "much,0.25"))
-    with pytest.raises(ValueError, match=r"gate\.csv, row 3: could not convert .*much"):
+    with pytest.raises(
+        ValueError, match=r"gate\.csv, row 3: probability: got 'much', expected a valid number"
+    ):
         read_gate_table(path)
 
 

@@ -143,7 +143,9 @@ def test_a_missing_folder_names_the_command_that_makes_it(tmp_path: Path) -> Non
 
 def test_folds_of_other_images_are_refused(written: Path) -> None:
     (written / "folds.csv").write_text("image_id,patient_id,fold\na.png,1,0\n")
-    with pytest.raises(ValueError, match="lists 1 images, not the 2 of index"):
+    with pytest.raises(
+        ValueError, match=r"folds\.csv is not the file that manifest\.json was written for"
+    ):
         load_prepared(written)
 
 

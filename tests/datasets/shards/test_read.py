@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import uuid
@@ -237,6 +238,26 @@ def test_a_set_travels_to_other_processes_without_its_pixels(shards: ShardSet) -
     np.testing.assert_array_equal(copy["05.png"], shards["05.png"])
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("rows", 9, "says other things of size=8/split=a/part-00000.parquet"),
+        ("bytes", -5, "shards.0.bytes: got -5, expected a number greater than or equal to 0"),
+        ("sha256", "a", "shards.0.sha256: got 'a'"),
+    ],
+)
+def test_a_manifest_that_is_none_is_named(
+    shards: ShardSet, tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    path = tmp_path / "out" / f"size={SIZE}/_manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["shards"][0][key] = value
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=message) as error:
+        ShardSet(shards.url, SIZE)
+    assert "_manifest.json" in str(error.value)
+
+
 def test_what_is_missing_or_was_changed_is_named(
     shards: ShardSet, images: list[Radiograph], tmp_path: Path
 ) -> None:
@@ -248,8 +269,14 @@ def test_what_is_missing_or_was_changed_is_named(
     shard = out / f"size={SIZE}/split=b/part-00001.parquet"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
-    expected = rf"part-00001\.parquet: {len(whole) - 1} bytes, expected {len(whole)} bytes; make it"
+    expected = (
+        rf"part-00001\.parquet: {len(whole) - 1} bytes, expected {len(whole)} bytes by _manifest"
+    )
     with pytest.raises(ValueError, match=expected):
+        ShardSet(str(out), SIZE)
+    place = len(whole) // 2
+    shard.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(ValueError, match=r"part-00001\.parquet is damaged: its hash is not"):
         ShardSet(str(out), SIZE)
     shard.unlink()
     with pytest.raises(ValueError, match=r"part-00001\.parquet: no file, expected"):

@@ -95,7 +95,11 @@ ONE = np.ones((1, 2, 2), np.float32)
         ({"maps": np.ones((2, 2, 2), np.float32)}, GOOD, "each of the 1 pairs .*, got 2"),
         ({"maps": ONE[0]}, GOOD, r"expected float32 of shape \(M, h, w\)"),
         ({"maps": ONE.astype(np.float16)}, GOOD, "got float16"),
-        ({"maps": ONE}, {**GOOD, "pairs": ["a.png"]}, r"expected \[image_id, disease\], got 'a"),
+        (
+            {"maps": ONE},
+            {**GOOD, "pairs": ["a.png"]},
+            r"pairs\.0: got 'a\.png', expected a valid tuple",
+        ),
         ({"maps": np.vstack([ONE, ONE])}, {**GOOD, "pairs": GOOD["pairs"] * 2}, "has two maps"),  # type: ignore[operator]
         (
             {"maps": ONE, "maps_without_markers": np.ones((1, 2, 3), np.float32)},
@@ -104,7 +108,11 @@ ONE = np.ones((1, 2, 2), np.float32)
         ),
         ({"maps": ONE, "maps_without_markers": ONE}, GOOD, "removal '': expected mask or inpaint"),
         ({"maps": ONE}, {**GOOD, "removal": "mask"}, "removal 'mask': expected mask or inpaint"),
-        ({"maps": ONE}, {k: v for k, v in GOOD.items() if k != "name"}, "missing key 'name'"),
+        (
+            {"maps": ONE},
+            {k: v for k, v in GOOD.items() if k != "name"},
+            "the key 'name' is missing",
+        ),
     ],
 )
 def test_a_file_of_something_else_is_refused_by_name(

@@ -89,11 +89,17 @@ def test_rules_of_a_fold_are_for_its_images(tmp_path: Path, truth: Path, rules: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("folds:", "fold:"), "missing key 'folds'"),
-        (("threshold:", "level:"), "Mass: expected the keys"),
-        (("size_rule: largest", "size_rule: widest"), "size_rule: expected one of closest"),
-        (("threshold: 60.0", "threshold: warm"), "could not convert"),
-        (("notice:", "[notice:"), "is not a file from tune_cam"),
+        (("folds:", "fold:"), "the key 'folds' is missing"),
+        (("threshold:", "level:"), "Mass.threshold' is missing"),
+        (
+            ("size_rule: largest", "size_rule: widest"),
+            "size_rule: got 'widest', expected 'closest', 'hottest' or",
+        ),
+        (("threshold: 60.0", "threshold: warm"), "threshold: got 'warm', expected a valid number"),
+        (("notice:", "[notice:"), "is not YAML"),
+        (("threshold: 60.0", "threshold: .nan"), "threshold: got nan, expected a number"),
+        (("smooth_cells: 0.5", "smooth_cells: 1.0e+308"), "smooth_cells: got 1e.308, expected"),
+        (("mean_size: [", "mean_size: [.inf, "), "mean_size"),
     ],
 )
 def test_a_file_of_something_else_is_refused_by_name(

@@ -67,9 +67,8 @@ def _files(folder: Path) -> list[str]:
     (folder / "gt.json").write_text(json.dumps(coco))
     (folder / "boxes.json").write_text(json.dumps(predictions))
     pairs = [(image, disease) for image in (*BOXED, *UNBOXED) for disease in DISEASES]
-    write_gate_table(
-        folder / "gate.csv", [GateRow(i, i, d, 0.75, 0.5, i != BOXED[0]) for i, d in pairs]
-    )
+    rows = [GateRow(i, i, d, 0.75, 0.5 if i != BOXED[0] else 0.9, i != BOXED[0]) for i, d in pairs]
+    write_gate_table(folder / "gate.csv", rows)
     heat = np.random.default_rng(0).random((len(pairs), 4, 4), dtype=np.float32)
     maps = HeatMaps.of(dict(zip(pairs, heat, strict=True)), name="cam", aligned=False)
     write_heat_maps(folder / "cam.maps.safetensors", maps)

@@ -21,10 +21,12 @@ from torch.utils.data import DataLoader, Dataset
 from cxrloc.classification.report.tables import ResultTable, TableRow, Value, to_text
 from cxrloc.classification.training.batches import Batch, ImageBatches, Loader, make_loader
 from cxrloc.classification.training.samplers import ByRowGroups, row_groups_in_use
+from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.images.transforms import fit_square
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shards.engines import build_shards, local_engine
 from cxrloc.datasets.shards.format import ENCODINGS
+from cxrloc.datasets.shards.manifest import check_hashes, read_manifest
 from cxrloc.datasets.shards.plan import plan_shards
 from cxrloc.datasets.shards.read import ShardSet
 
@@ -143,6 +145,26 @@ def rate_table(rates: Sequence[Rate]) -> str:
         TableRow("", {"loader": loader, "size": size}, row) for (loader, size), row in cells.items()
     ]
     return to_text(ResultTable("loaders", "Images a second", tuple(rows), ()))
+
+
+def hash_table(folder: Path, sizes: Sequence[int]) -> str:
+    """What it costs to compare all shards with their hashes, once."""
+    rows = []
+    for encoding, size in itertools.product(ENCODINGS, sizes):
+        storage = Storage.at(folder / encoding)
+        manifest = read_manifest(storage, size)  # fills the disk's cache
+        began = time.perf_counter()
+        check_hashes(storage, manifest["shards"], "")
+        passed = time.perf_counter() - began
+        megabytes = sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
+        cells: dict[str, Value] = {
+            "MB": round(megabytes),
+            "seconds": f"{passed:.3f}",
+            "MB a second": round(megabytes / passed),
+            "images a second": round(manifest["rows"] / passed),
+        }
+        rows.append(TableRow("", {"loader": f"shards, {encoding}", "size": size}, cells))
+    return to_text(ResultTable("hashes", "Comparing all hashes, once", tuple(rows), ()))
 
 
 def _loaders(

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cxrloc.datasets.files.coco.values import some
 from cxrloc.datasets.images.sizes import sizes_hw
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.readers.annotations.matching.annotated import Annotations
@@ -164,8 +165,9 @@ def _diseases(
     boxed = {box.disease for image in images for box in image.boxes}
     if not used:
         raise ValueError(
-            f"{len(images):,} annotated images without any box or finding; there is nothing to "
-            f"train or to compare. The annotations name {', '.join(annotations.names) or 'nothing'}"
+            f"{some([str(path) for path in annotations.sources])}: {len(images):,} annotated images"
+            " without any box or finding; there is nothing to train or to compare. The annotations "
+            f"name {', '.join(annotations.names) or 'nothing'}"
         )
     warnings.note("findings that no image has, left out", [d for d in order if d not in used])
     return tuple(d for d in order if d in used), tuple(d for d in order if d in boxed)

@@ -72,7 +72,11 @@ def test_the_patient_comes_from_the_named_column_and_similar_columns_are_mention
         ("F", 60, "AP"),
     ]
     assert index.official == {"a.png": "train_val", "b.png": "test"}
-    assert dict(index.warnings) == {"patients in both parts of the split": 1}
+    assert dict(index.warnings) == {
+        "columns that are not read": 1,
+        "patients in both parts of the split": 1,
+    }
+    assert index.warnings.examples["columns that are not read"] == ["patient"]
     without = csv.index(root)
     assert [(r.patient_id, r.patient_known) for r in without.radiographs] == [
         ("image a", False),

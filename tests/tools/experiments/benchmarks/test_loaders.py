@@ -10,7 +10,13 @@ from cxrloc.classification.training.batches import EpochBatches, ImageBatches
 from cxrloc.classification.training.samplers import ByRowGroups
 from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
 from cxrloc.datasets.readers import nih
-from cxrloc.tools.experiments.benchmarks.loaders import Rate, _loaders, loader_rates, rate_table
+from cxrloc.tools.experiments.benchmarks.loaders import (
+    Rate,
+    _loaders,
+    hash_table,
+    loader_rates,
+    rate_table,
+)
 
 
 def test_shards_are_timed_on_the_path_of_a_training(tmp_path: Path) -> None:
@@ -20,6 +26,11 @@ def test_shards_are_timed_on_the_path_of_a_training(tmp_path: Path) -> None:
     names = [rate.loader for rate in rates]
     assert names[2:] == ["shards, raw", "shards, png"]
     assert rates[0].ratio == 1
+    hashes = hash_table(tmp_path / "shards", [32]).splitlines()
+    assert [line.split()[:4] for line in hashes[2:]] == [
+        ["shards,", "raw", "32", "0"],
+        ["shards,", "png", "32", "0"],
+    ]
     loaders = _loaders(images, tmp_path / "shards", 32, 0)
     for name in names[2:]:
         loader = loaders[name]

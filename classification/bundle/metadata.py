@@ -1,0 +1,119 @@
+"""The kinds and ranges of what a bundle's metadata may say."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from cxrloc.datasets.files.checked import (
+    AtLeastOne,
+    Finite,
+    FoldNumber,
+    Name,
+    Part,
+    Positive,
+    Share,
+    Text,
+)
+
+_Names = Annotated[list[Name], Field(min_length=1)]
+_Width = Annotated[int, Field(strict=True, ge=1, le=65_536)]  # of a layer
+_Side = Annotated[int, Field(strict=True, ge=1, le=8_192)]  # of an input, in pixels
+_Level = Annotated[int, Field(strict=True, ge=0, le=255)]
+
+
+class _Data(TypedDict, total=False):
+    prepared: Any
+
+
+class _Config(TypedDict, total=False):
+    data: _Data
+
+
+class _Manifest(TypedDict, total=False):
+    config: _Config
+    hashes: dict[str, Text]
+
+
+class _Common(TypedDict, total=False):
+    kind: Name
+    diseases: _Names
+    fold: FoldNumber | None
+    k: AtLeastOne | None
+    manifest: _Manifest
+    fingerprint: Text
+
+
+class _Preprocessing(TypedDict):
+    size: _Side
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Positive, Positive, Positive]
+    clahe_clip: Annotated[float, Field(strict=True, ge=0, le=1000)]
+    input: Name
+    markers: Name
+
+
+class _Classifier(_Common, total=False):
+    architecture: Name
+    head: Name
+    demographics: list[Name]
+    thresholds: dict[Name, Share | None]
+    study_thresholds: dict[Name, Share | None]
+    preprocessing: _Preprocessing
+    mean_box_sizes: dict[Name, tuple[Part, Part]]
+
+
+class _Detector(TypedDict, total=False):
+    architecture: Name
+    weights: Text
+    gate: Text | None
+    norm: Name
+    frozen_stages: Annotated[int, Field(strict=True, ge=0, le=5)]
+    fpn_levels: list[Annotated[int, Field(strict=True, ge=2, le=5)]]
+    fpn_channels: _Width
+    anchor_sizes: list[Part]
+    box_hidden: _Width
+    mask_channels: _Width
+    mask_layers: Annotated[int, Field(strict=True, ge=1, le=100)]
+    vote_threshold: Share
+
+
+class _MaskRCNN(_Common, total=False):
+    backend: Name
+    size: _Side
+    model: _Detector
+    precision: Name
+    prepared: Text
+
+
+class _Input(TypedDict):
+    step: Positive
+    zero: _Level
+
+
+class _Grey(TypedDict):
+    layer: Name
+    scale: list[Finite]
+    shift: list[Finite]
+
+
+class _Int8(_Common, total=False):
+    inputs: dict[Name, _Input]
+    grey: _Grey | None
+    left: list[Name]
+
+
+class _Stage(TypedDict):
+    kind: Literal["stage"]
+    history: NotRequired[Any]
+
+
+# kind -> what its metadata may say; a missing key is for the loader, which needs it or not
+KINDS: dict[str, Any] = {
+    "classifier": _Classifier,
+    "maskrcnn": _MaskRCNN,
+    "int8": _Int8,
+    "stage": _Stage,
+}
