@@ -43,7 +43,7 @@ def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
 def to_greys(
     stored: StoredValues, header: Dataset
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16] | None]:
-    """The grey of `to_grey`, and the same in 0..65535 if the file has more than 8 bits.
+    """The grey of `to_grey`, and the same in 0..65535 if that has more than 8 bits.
 
     Raises:
         ValueError: for a lookup table or scale that violates the standard.
@@ -60,7 +60,12 @@ def to_greys(
         return grey, None
     deep = sixteen_bits(shown)[places]
     deep[outside] = 0
-    return grey, deep
+    return grey, None if is_eight_bits(grey, deep) else deep
+
+
+def is_eight_bits(grey: npt.NDArray[np.uint8], deep: npt.NDArray[np.uint16]) -> bool:
+    """Whether the deeper grey tells nothing more: it is then scaled as the same image of 8 bits."""
+    return np.array_equal(deep, grey.astype(np.uint16) * 257)
 
 
 def eight_bits(shown: Values) -> npt.NDArray[np.uint8]:

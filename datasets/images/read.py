@@ -18,7 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from cxrloc.datasets.dicom.grayscale import eight_bits, sixteen_bits, stretch_range
+from cxrloc.datasets.dicom.grayscale import (
+    eight_bits,
+    is_eight_bits,
+    sixteen_bits,
+    stretch_range,
+)
 from cxrloc.datasets.dicom.header import DICOM_SUFFIXES, is_dicom
 from cxrloc.datasets.dicom.reader import decode_dicom
 from cxrloc.datasets.images.doubts.grey import colour_doubts, grey_doubts
@@ -210,4 +215,5 @@ def to_greys(
     values = np.arange(2**16, dtype=np.float64)
     low, high = stretch_range(values, counts)
     shown = np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
-    return eight_bits(shown)[pixels], sixteen_bits(shown)[pixels]
+    grey, deep = eight_bits(shown)[pixels], sixteen_bits(shown)[pixels]
+    return grey, None if is_eight_bits(grey, deep) else deep

@@ -1,6 +1,7 @@
 r"""Fit the check that an image is a chest radiograph, and measure what it refuses.
 
-    cxrloc fit-chest-check --prepared data/nih --others photographs=photos/ limbs=mura/ ct=slices/
+    cxrloc fit-chest-check --prepared data/nih \
+        --others photographs=photos/ limbs=mura/ ct=slices/
 
 --prepared is what `cxrloc prepare` wrote of frontal chest radiographs. Mean and deviation of the
 statistics in datasets/images/doubts/chest.py are printed as they stand there, and the two limits.

@@ -75,7 +75,7 @@ def test_some_of_the_images_are_not_decoded_or_stored_again(
     assert images[1].path is not None
     images[1].path.write_bytes(images[1].path.read_bytes()[:-20])
     every = PixelCache.open(images, 8, tmp_path / "cache", workers=1)
-    monkeypatch.setattr(pixel_cache, "read_grey", None)
+    monkeypatch.setattr(pixel_cache, "read_image", None)
     some = PixelCache.open([images[4], images[2]], 8, tmp_path / "cache", workers=1)
     assert (some.path, list(some.rows), some.unreadable) == (every.path, ["4.png", "2.png"], {})
     assert (some["2.png"] == 20).all()
@@ -97,7 +97,7 @@ def test_the_size_is_said_before_anything_is_decoded(
     said = "pixels: 5 images at 1024 x 1024 px take 5 MB in"
     assert capsys.readouterr().out.startswith(said)
     room["free"] = 992**2
-    monkeypatch.setattr(pixel_cache, "read_grey", None)
+    monkeypatch.setattr(pixel_cache, "read_image", None)
     expected = "cache has 1 MB free, but the decoded pixels of 5 images at 992 x 992 px take 5 MB"
     with pytest.raises(OSError, match=expected):
         PixelCache.open(images, 992, tmp_path / "cache", workers=1)

@@ -124,6 +124,10 @@ def test_a_deep_png_is_the_same_image_as_a_dicom_file_of_its_values(tmp_path: Pa
 def test_eight_bits_have_no_deeper_grey_and_an_inverted_image_has(tmp_path: Path) -> None:
     assert read_image(saved(tmp_path / "a.png", NOISE)).deep is None
     assert read_image(write_dicom(tmp_path / "a.dcm", NOISE)).deep is None
+    full = {"WindowCenter": 2040, "WindowWidth": 4080, "VOILUTFunction": "LINEAR_EXACT"}
+    same = read_image(write_dicom(tmp_path / "c.dcm", NOISE.astype(np.uint16) * 16, full, bits=12))
+    np.testing.assert_array_equal(same.pixels, NOISE)
+    assert same.deep is None  # 12 bits that hold 8
     window = {"WindowCenter": 2048, "WindowWidth": 4096, "VOILUTFunction": "LINEAR_EXACT"}
     stored = np.array([[0, 1024], [2048, 4095]], np.uint16)
     turned = {"PhotometricInterpretation": "MONOCHROME1", "PixelPaddingValue": 4095}

@@ -176,7 +176,7 @@ def test_missing_folders_and_files_are_named(nih_tree: Any, tmp_path: Path) -> N
         nih.index(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"expected Data_Entry_2017_v2020.csv or"):
         nih.index(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no label file mine\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"--label-file: no file mine\.csv"):
         nih.index(nih_tree(ROWS), label_file=Path("mine.csv"))
     root = nih_tree(ROWS, header="a,b")
     with pytest.raises(ValueError, match=r"has no column \['imageindex', 'findinglabels'\]"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from pathlib import Path
@@ -257,7 +258,8 @@ def test_a_file_is_read_once_for_its_pixels_and_for_what_objects_copy(
         return read(of)
 
     monkeypatch.setattr(Path, "read_bytes", noted)
-    [((_, source), image)] = predict._readable([path], [], dicom_out=True)
+    asked = argparse.Namespace(dicom_out=True, any_body_part=False)
+    [((_, source), image)] = predict._readable([path], [], asked)
 
     assert opened == ["a.dcm"]
     assert source is not None
