@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from cxrloc.configs.help_page import fill, split_page
+from cxrloc.configs.help_page import add_full_paths, fill, split_page
 
 _LONGEST_CHOICES = 40  # characters, beside an option
 _UNSAID = (None, "", (), argparse.SUPPRESS)  # defaults that help does not print
@@ -108,6 +108,7 @@ def build_parser(config_class: type[Any], program: str | None, docstring: str) -
         "--config", action="config", metavar="FILE", help="YAML file with any of these options"
     )
     parser.add_class_arguments(config_class, nested_key=None, as_group=False)
+    add_full_paths(parser)
     for action in parser._actions:
         if action.metavar == "CONFIG":  # a nested dataclass as a whole: YAML is for that
             action.help = argparse.SUPPRESS

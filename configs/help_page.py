@@ -11,6 +11,8 @@ import inspect
 import textwrap
 from typing import Any
 
+from cxrloc.datasets.files.runs.shown_paths import keep_full_paths
+
 _MARGIN = "    "
 
 
@@ -45,3 +47,20 @@ def fill(text: str, width: int) -> str:
         for block in text.split("\n\n")
     ]
     return "\n\n".join(blocks)
+
+
+class _FullPaths(argparse.Action):
+    def __call__(self, *_: Any) -> None:
+        keep_full_paths()
+
+
+def add_full_paths(parser: argparse.ArgumentParser) -> None:
+    """The option of tools that write a manifest."""
+    parser.add_argument(
+        "--full-paths",
+        action=_FullPaths,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="write whole paths into manifests and reports (default: from the results' folder)",
+    )

@@ -22,6 +22,7 @@ RPN_SAMPLES, BOX_SAMPLES, BOX_POSITIVES = 128, 64, 0.25
 SCORE_THRESHOLD = 0.01  # weaker detections are dropped, except a disease's best one
 LITE0: Literal["efficientnet_lite0"] = "efficientnet_lite0"
 NMS_THRESHOLD = 0.4  # IoU above which the weaker of two boxes of a disease is dropped
+AGREEMENT_IOU = 0.3  # least overlap of two candidates of a disease that speak for each other
 DETECTIONS_PER_DISEASE = 4  # most boxes per image and disease
 
 

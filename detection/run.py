@@ -14,6 +14,7 @@ from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.runs.shown_paths import shown_path
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.images.transforms import fitted, square_scale
 from cxrloc.datasets.prepared.choice import select_radiographs
@@ -86,12 +87,12 @@ def _finish(
     run: _Run, folds: Sequence[int | None], looked_at: Sequence[LookedAt], started: float
 ) -> None:
     _pool(run, folds, looked_at)
-    config = run.config
+    config, out = run.config, run.out.path
     hashes = {
         "ground_truth": file_sha256(run.prepared.files.ground_truth),
         "folds": _hash_folds(run.prepared),
     }
-    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
+    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started, folder=out)
     write_json(run.out.manifest, manifest)
     print(f"Mask R-CNN: results in {run.out.path}. {RESEARCH_USE}.", flush=True)
 
@@ -126,14 +127,13 @@ def _open_cache(
 
 
 def _run_fold(run: _Run, fold: int | None) -> LookedAt:
-    config, prepared = run.config, run.prepared
-    folder = run.out.fold(fold)
+    config, prepared, folder = run.config, run.prepared, run.out.fold(fold)
     train_set, validation_set = _sets(run, fold)
     detector = config.detector(run.diseases)
     ids = [r.image_id for r in train_set.radiographs]
     facts: dict[str, Any] = {
         "train_ids_sha256": fingerprint(sorted(ids)),
-        "prepared": str(prepared.root),
+        "prepared": shown_path(prepared.root, folder.path),
         "patients": list(patients_note(prepared.radiographs)),
     }
     if fold is not None:
@@ -211,7 +211,7 @@ def _predict_fold(
 ) -> None:
     of_boxes = MaskRCNNLocalizer(predictor, "box"), list[Localization]()
     of_masks = MaskRCNNLocalizer(predictor, "mask"), list[Localization]()
-    small_masks = []
+    small_masks: list[dict[str, Any]] = []
     ids = {image["file_name"]: image["id"] for image in run.coco["images"]}
     starts = range(0, len(radiographs), _CHUNK)
     for start in progress(starts, f"predict {folder.path.name}", unit="chunk"):

@@ -74,7 +74,12 @@ def check_images(train_set: DetectionSet) -> None:
 
 
 def training_facts(
-    config: DetectorConfig, train_set: DetectionSet, mark: str, report: object, started: float
+    config: DetectorConfig,
+    train_set: DetectionSet,
+    mark: str,
+    report: object,
+    started: float,
+    folder: Path,
 ) -> dict[str, Any]:
     """Facts about the training for the bundle, whichever backend made it.
 
@@ -82,13 +87,17 @@ def training_facts(
         mark: result of `run_mark`.
         report: report on the initial weights; its first line is kept.
         started: seconds since the epoch.
+        folder: of the bundle.
     """
+    manifest = run_manifest(
+        config, seed=config.seed, hashes={"run": mark}, started=started, folder=folder
+    )
     return {
         "fingerprint": mark,
         "train_boxes": dict(class_counts(train_set)),
         "train_images": len(train_set),
         "weights": str(report).splitlines()[0],
-        "manifest": run_manifest(config, seed=config.seed, hashes={"run": mark}, started=started),
+        "manifest": manifest,
     }
 
 

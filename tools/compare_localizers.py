@@ -26,6 +26,7 @@ from typing import Any
 from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import named_files, run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.localization.report.glossary import explain
 
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_file_options(parser.add_argument_group("what is compared"))
     _add_reader_options(parser.add_argument_group("who else has read the images"))
     _add_statistics_options(parser.add_argument_group("statistics"))
+    add_full_paths(parser)
     return parser
 
 
@@ -80,6 +82,12 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="PATH",
         help="run folder of the gate, or its gate.csv: scores the boxes a second time, gated",
+    )
+    group.add_argument(
+        "--score-by-gate",
+        action="store_true",
+        help="with --gate: adds a section in which the gate's probability is a factor of each "
+        "box's score instead of a cut",
     )
     group.add_argument(
         "--maps",
@@ -192,6 +200,8 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--out {arguments.out} is a file; expected a folder, new or not")
     if arguments.second_reader_labels is not None and not arguments.second_reader:
         raise ValueError("--second-reader-labels is given without --second-reader NAME=FILE")
+    if arguments.score_by_gate and arguments.gate is None:
+        raise ValueError("--score-by-gate is given without --gate: there is nothing to multiply by")
     from cxrloc.datasets.files.manifest import run_manifest
     from cxrloc.localization.comparison_report.build import build_report
     from cxrloc.localization.comparison_report.files import terminal_text, write_results
@@ -215,10 +225,15 @@ def _run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         noninferiority_margin=arguments.non_inferiority_margin,
         published=not arguments.no_published,
+        score_by_gate=arguments.score_by_gate,
     )
     report = build_report(inputs)
     manifest = run_manifest(
-        vars(arguments), seed=arguments.seed, hashes=files.hashes, started=started
+        vars(arguments),
+        seed=arguments.seed,
+        hashes=files.hashes,
+        started=started,
+        folder=arguments.out,
     )
     write_results(report, manifest, arguments.out, published=inputs.published)
     print(terminal_text(report, arguments.out))

@@ -138,7 +138,7 @@ def prepare(config: PrepareConfig) -> Path:
         print(f"folds of protocol {protocol}: score with cxrloc compare --protocol {protocol}")
     hashes = {path.name: file_sha256(path) for path in index.sources}
     manifest = {
-        **run_manifest(config, seed=config.seed, hashes=hashes, started=started),
+        **run_manifest(config, seed=config.seed, hashes=hashes, started=started, folder=out),
         "diseases": list(diseases),
         "protocol": protocol or None,
         "counts": {"in the lists": counts(radiographs), "on disk": counts(on_disk)},

@@ -17,8 +17,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import logging
 import os
-import signal
 import socket
 import tempfile
 import warnings
@@ -28,7 +28,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxrloc.classification.run_folder import bundle_at
-from cxrloc.configs.command_line import add_model_options, port_number, run_tool, tool_parser
+from cxrloc.configs.command_line import (
+    add_any_image,
+    add_model_options,
+    port_number,
+    run_tool,
+    tool_parser,
+)
 from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.tools.server.http.limits import Limits
 
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
     from cxrloc.tools.server.service import Service
 
 _PORT = 8080
-_GRACE_SECONDS = 30  # for the answer about the running image; a second Ctrl+C does not wait
+_GRACE_SECONDS = 2  # for the answer about the running image
 _LIMIT_HELP = {
     "megabytes": "size of one file, in 10^6 bytes",
     "request_megabytes": "size of one request with all its files, in 10^6 bytes",
@@ -51,7 +57,7 @@ _LIMIT_HELP = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
-    return run_tool("serve", lambda: _serve(_parser().parse_args(argv)), "nothing was served")
+    return run_tool("serve", lambda: _serve(_parser().parse_args(argv)), "nothing is served now")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -99,6 +105,7 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
     diagnoser = load_diagnoser(
         gate, maskrcnn, arguments.device, arguments.precision, arguments.runtime
     )
+    diagnoser.any_image = arguments.any_image
     bundles = bundle_files(gate, maskrcnn, arguments.runtime)
     models = loaded_models(diagnoser, list(bundles.values()))
     service = Service(diagnoser, models, limits)
@@ -110,6 +117,8 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
 def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
     import uvicorn
 
+    from cxrloc.tools.server.http.connections import protocol_with_deadline
+
     address = f"[{host}]" if ":" in host else host
 
     class Server(uvicorn.Server):
@@ -120,24 +129,28 @@ def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             service.worker.stop()  # the running image is answered, those that wait are refused
+            logging.disable()  # uvicorn logs a traceback for each request that it does not wait for
             await super().shutdown(sockets)
 
     # NiceGUI looks for its server among all objects, and torch's deprecated ones warn about that
     warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_GRACE_SECONDS
+        app,
+        host=host,
+        port=port,
+        http=protocol_with_deadline(),
+        log_level="warning",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = Server(config)
-    # uvicorn shuts down and sends itself the signal again: SIGTERM would kill us before we tidy up
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run()
+    server.run()  # on a signal it shuts down, and then lets the signal through
     return 0 if server.started else 2  # uvicorn has said why: mostly that the port is taken
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add_model_options(parser)
+    add_any_image(parser)
     network = parser.add_argument_group("network")
     network.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"

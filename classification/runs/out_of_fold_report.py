@@ -42,7 +42,10 @@ def report_out_of_fold(run: Run, folds: Sequence[Fold], images: ScoredImages) ->
         seed=train.seed,
     )
     hashes = input_hashes(run)
-    manifest = run_manifest(run.config, seed=train.seed, hashes=hashes, started=started)
+    folder = run.files.path
+    manifest = run_manifest(
+        run.config, seed=train.seed, hashes=hashes, started=started, folder=folder
+    )
     write_json(run.files.out_of_fold_manifest, manifest)
     written = f"results: {run.files.out_of_fold_page}, {run.files.out_of_fold}"
     print(page, written, sep="\n", flush=True)

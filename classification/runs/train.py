@@ -155,7 +155,9 @@ def _write_fold(
     points, of_examinations = choose_points(scored)
     rows = _rows(test, chosen.test, thresholds_of(points), run.diseases, fold.number)
     seed, trained = run.config.train.seed, chosen.trained
-    manifest = run_manifest(run.config, seed=seed, hashes=input_hashes(run), started=started)
+    manifest = run_manifest(
+        run.config, seed=seed, hashes=input_hashes(run), started=started, folder=fold.folder
+    )
     manifest |= {**run.label_facts, "patients": list(patients_note(run.prepared.radiographs))}
     stages = report_stages(run, fold, chosen, predicted_stages, manifest)
     details = {
@@ -192,6 +194,7 @@ def _train_fold(run: Run, fold: Fold) -> tuple[Trained, LoadReport]:
         in_channels=INPUTS[settings.input],
         demographics=settings.demographics,
         map_stride=settings.map_stride,
+        lse_r=settings.lse_r,
     )
     notes = random_notes(_random_layers(run, report))
     print(report, *(f"{note}." for note in notes), sep="\n", flush=True)

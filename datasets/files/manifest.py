@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.runs.shown_paths import shown_command, shown_name, shown_settings
 
 _PACKAGES = (
     "cxrloc",
@@ -37,7 +38,7 @@ def file_sha256(path: Path) -> str:
 
 
 def run_manifest(
-    config: Any, *, seed: int, hashes: Mapping[str, str], started: float
+    config: Any, *, seed: int, hashes: Mapping[str, str], started: float, folder: Path
 ) -> dict[str, Any]:
     """Everything that identifies a run, as JSON-ready values.
 
@@ -46,13 +47,15 @@ def run_manifest(
         seed: the run's seed.
         hashes: name -> SHA-256 of the inputs (label file, split, ground truth, bundles).
         started: `time.time()` at the start of the run, for the wall time.
+        folder: of the file that will hold the manifest; paths are given from there. Relative ones
+            of the command stay as they were typed.
     """
     as_dict = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)  # type: ignore[arg-type]
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "config": json.loads(json.dumps(as_dict, default=str)),
+        "command": [Path(sys.argv[0]).name, *shown_command(sys.argv[1:], folder)],
+        "config": json.loads(json.dumps(shown_settings(as_dict, folder), default=str)),
         "seed": seed,
-        "hashes": dict(hashes),
+        "hashes": {shown_name(name, folder): value for name, value in hashes.items()},
         "versions": {"python": platform.python_version(), **package_versions()},
         "git_commit": _git_commit(),
         "wall_seconds": round(time.time() - started, 1),

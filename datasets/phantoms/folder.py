@@ -60,10 +60,10 @@ def write_folder(out: Path, settings: dict[str, object], write: Callable[[Path],
         FileExistsError: if `out` holds anything but a finished phantom with these settings.
     """
     settings = {"note": _NOTE, **settings}
-    if _finished(settings, out):
-        tqdm.write(f"phantom: {out} already holds these images, nothing to do")
-        return out
     with writes_file(out), temporary_beside(out) as temporary:  # the folder appears as a file does
+        if _finished(settings, out):
+            tqdm.write(f"phantom: {out} already holds these images, nothing to do")
+            return out
         try:
             temporary.mkdir()
             write(temporary)

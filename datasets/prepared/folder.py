@@ -16,6 +16,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,11 @@ class PreparedData:
     def boxed_diseases(self) -> tuple[str, ...]:
         """Diseases with boxes in the data set: the ground truth's categories, in order."""
         return tuple(self.manifest["boxed_diseases"])
+
+    @property
+    def images_root(self) -> Path:
+        """The folder of the data set; the manifest tells it from the prepared folder."""
+        return Path(os.path.abspath(self.root / self.manifest["config"]["root"]))
 
 
 def write_prepared(

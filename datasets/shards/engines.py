@@ -175,9 +175,6 @@ def _gather(
             bar.update(len(futures[future].radiographs))
     except BrokenProcessPool as error:
         raise OSError(f"a worker process died (out of memory?); {_GO_ON}") from error
-    finally:
-        for future in futures:
-            future.cancel()
     return records
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,8 +34,16 @@ def spark_session(master: str, name: str) -> Iterator[Any]:
     if master.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise any python3 on the PATH
         builder = builder.config("spark.driver.host", "localhost")
+        folder = tempfile.gettempdir()  # the run's own, which goes with it
+        builder = builder.config("spark.local.dir", folder)
+        builder = builder.config("spark.driver.extraJavaOptions", f"-Djava.io.tmpdir={folder}")
+    handler = signal.getsignal(signal.SIGINT)
     try:
         session = active or builder.getOrCreate()
+        if active is None and threading.current_thread() is threading.main_thread():
+            signal.signal(
+                signal.SIGINT, handler
+            )  # Spark's own asks the JVM, in the midst of a call
     except PySparkRuntimeError as error:
         raise ValueError(f"Spark does not start (it needs Java 17 or newer): {error}") from error
     try:

@@ -6,6 +6,7 @@ the model become those of the other data set by a label map, or by equal names.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any
 from cxrloc.classification.inference.gate_table import GateRow, write_gate_table
 from cxrloc.classification.run_folder import bundle_at, bundles_at
 from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.files.runs.shown_paths import shown_path
 from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.datasets.prepared.coco import select_images
 from cxrloc.datasets.provenance.image_lists import (
@@ -196,21 +198,27 @@ def check_not_merged(pairs: Sequence[Counterparts]) -> None:
 
 
 def external_facts(
-    models: Sequence[FoldModel], names: Counterparts, prepared: Path
+    models: Sequence[FoldModel], names: Counterparts, prepared: Path, folder: Path
 ) -> dict[str, Any]:
-    """What the sidecar says of an external validation (`cxrloc.datasets.provenance.sidecar`)."""
+    """What a sidecar in `folder` says of an external validation (see `datasets.provenance`)."""
     return {
-        "trained_on": list(dict.fromkeys(_prepared_of(model.metadata) for model in models)),
-        "predicted": str(prepared),
+        "trained_on": list(dict.fromkeys(_prepared_of(model, folder) for model in models)),
+        "predicted": shown_path(prepared, folder),
         "labels": dict(names.of_model),
         "no_counterpart": {"model": names.model_alone, "ground_truth": names.truth_alone},
     }
 
 
-def _prepared_of(metadata: Mapping[str, Any]) -> str:
-    """The prepared folder that a model was trained on; a gate's is in its configuration."""
-    data = metadata.get("manifest", {}).get("config", {}).get("data", {})
-    return str(metadata.get("prepared") or data.get("prepared") or "not recorded")
+def _prepared_of(model: FoldModel, folder: Path) -> str:
+    """The prepared folder that a model was trained on, seen from `folder`.
+
+    A gate's is in its configuration. Both are recorded as seen from the bundle.
+    """
+    data = model.metadata.get("manifest", {}).get("config", {}).get("data", {})
+    prepared = model.metadata.get("prepared") or data.get("prepared")
+    if not prepared or model.bundle is None:
+        return "not recorded"
+    return shown_path(os.path.abspath(model.bundle.parent / prepared), folder)
 
 
 def write_rest(out: Path, models: Sequence[FoldModel], coco: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from cxrloc.classification.run_folder import RunFolder
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.provenance.sidecar import LookedAt
 from cxrloc.datasets.radiograph import Radiograph
-from cxrloc.localization.cam.rules import SizedRule
+from cxrloc.localization.cam.rules import SizedRule, rules_of_fold
 
 if TYPE_CHECKING:
     from cxrloc.datasets.prepared.folder import PreparedData
@@ -29,9 +29,9 @@ class FoldModel:
     images: tuple[Radiograph, ...] = field(repr=False)
     bundle: Path | None = None
     fold: int | None = None
-    partners: tuple[Path, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
     cam_rules: Mapping[str, SizedRule] | None = field(default=None, repr=False)
+    partners: tuple[Path, ...] = ()
 
     @property
     def bundles(self) -> tuple[Path, ...]:
@@ -195,3 +195,11 @@ def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
                 "so its maps never show them; cxrloc check-shortcuts shows it "
                 "images with them too"
             )
+
+
+def with_rules(
+    model: FoldModel, path: Path, truth: Path, *, aligned: bool, probabilities: bool
+) -> FoldModel:
+    """The model with the rules of its fold from a file of `cxrloc tune-cam`."""
+    rules = rules_of_fold(path, model.fold, truth, aligned=aligned, probabilities=probabilities)
+    return replace(model, cam_rules=rules)

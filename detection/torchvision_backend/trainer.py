@@ -218,7 +218,7 @@ def train(
     print(report, flush=True)
     with sole_run(out_dir):
         outcome = fit(model, config, train_set, validation_set, mark, out_dir)
-    facts = training_facts(config, train_set, mark, report, started)
+    facts = training_facts(config, train_set, mark, report, started, out_dir)
     metadata = bundle_metadata(config, {**facts, **outcome, **extra})
     run_on_rank_zero(_write, bundle, model, metadata)
     return bundle

@@ -1,4 +1,4 @@
-"""Every tool ends by one convention: 2 for wrong usage or files, 130 after an interrupt."""
+"""Every tool ends by one convention: 2 for wrong usage or files, 130 or 143 when it is stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -53,7 +53,11 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
         "--prepared GONE --gate GONE --out OUT",
         ("GONE", "cxrloc prepare"),
     ),
-    "experiments.demo": ("--nih GONE", ("GONE", "does not exist")),
+    "experiments.pipelines.demo": ("--nih GONE", ("GONE", "does not exist")),
+    "experiments.fuse_localizers": (
+        "--predictions a=GONE b=GONE --ground-truth GONE --out OUT",
+        ("GONE", "cxrloc prepare"),
+    ),
     "experiments.quantize": ("--gate GONE IMAGE", ("GONE", "train one")),
     "experiments.score_images": (
         "--gate GONE --prepared GONE --out OUT.parquet",
@@ -148,13 +152,56 @@ def test_a_missing_optional_library_is_status_2_and_names_its_extra(
     assert f'pip install "cxrloc[{extra}]"' in error
 
 
+HOLD = """
+import contextlib, sys
+from pathlib import Path
+from cxrloc.datasets.files.runs.locks import writes_file, writes_folder
+with contextlib.ExitStack() as held:
+    held.enter_context(writes_folder(Path("OUT")))
+    held.enter_context(writes_file(*map(Path, ("OUT", "OUT.json", "OUT.parquet"))))
+    print("held", flush=True)
+    input()
+"""
+
+
+@pytest.fixture(scope="module")
+def being_written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+    """A folder in which a process holds OUT and files of that name, and the process."""
+    folder, pipe = tmp_path_factory.mktemp("held"), subprocess.PIPE
+    command = [sys.executable, "-c", HOLD]
+    with subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield folder, process.pid
+        process.kill()
+
+
+PHANTOM = "--out OUT --kind limb --patients 2 --image-size 256"
+
+
+@pytest.mark.parametrize("name", [name for name, (line, _) in MISTAKES.items() if "OUT" in line])
+def test_a_second_run_into_the_same_place_is_refused_before_anything_is_read(
+    name: str, being_written: tuple[Path, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, process = being_written
+    line = PHANTOM if name == "data.make_phantom" else MISTAKES[name][0]
+    words = [word.replace("OUT", str(folder / "OUT")) for word in line.split()]
+    assert status_of(tool(name), words) == 2
+    assert f" is being written by process {process} on " in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "number", "options"),
     [
-        ("train_classifier", ("--model.size=64", "--train.batch_size=4")),
+        (
+            "train_classifier",
+            signal.SIGTERM,
+            ("--model.size=64", "--train.batch_size=4"),
+        ),
         (
             "train_maskrcnn",
+            signal.SIGINT,
             (
                 "--data.predict=all",
                 "--size=64",
@@ -164,8 +211,8 @@ def test_a_missing_optional_library_is_status_2_and_names_its_extra(
         ),
     ],
 )
-def test_ctrl_c_ends_a_training_with_130_and_one_line(
-    name: str, options: tuple[str, ...], tmp_path: Path
+def test_an_order_to_stop_ends_a_training_with_its_status_and_one_line(
+    name: str, number: signal.Signals, options: tuple[str, ...], tmp_path: Path
 ) -> None:
     box = Box("Mass", (128, 128, 384, 640))
     images = [
@@ -192,16 +239,18 @@ def test_ctrl_c_ends_a_training_with_130_and_one_line(
     ) as process:
         try:
             _wait_for_a_checkpoint(out, process)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             printed = process.communicate(timeout=60)[1]
         finally:
             process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Traceback" not in printed
-    assert printed.splitlines()[-1] == f"{name}: interrupted; the same command does the rest"
+    how = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
+    assert printed.splitlines()[-1] == f"{name}: {how}; the same command does the rest"
+    assert not [path for path in out.rglob(".*") if path.is_file()]  # no lock, nothing temporary
 
 
-def _wait_for_a_checkpoint(out: Path, process: subprocess.Popen[str], seconds: int = 120) -> None:
+def _wait_for_a_checkpoint(out: Path, process: subprocess.Popen[str], seconds: int = 600) -> None:
     end = time.monotonic() + seconds
     while not list(out.glob("fold0/**/*.ckpt")):
         assert process.poll() is None, process.communicate()[1]

@@ -30,7 +30,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cxrloc.configs.command_line import run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.runs.shown_paths import shown_name
 from cxrloc.datasets.prepared.folder import PreparedFolder
 from cxrloc.datasets.provenance.image_lists import ImageList, read_boxed_images
 from cxrloc.datasets.provenance.leakage import (
@@ -94,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         help="boxes that are scored (default: --evaluate, if it is a ground truth)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all names here")
+    add_full_paths(parser)
     return parser
 
 
@@ -156,14 +159,17 @@ def _line(title: str, names: Sequence[str]) -> str:
 
 
 def _write(arguments: argparse.Namespace, audits: dict[str, LeakageAudit], started: float) -> None:
+    folder = arguments.out.parent
     paths = [*arguments.train, arguments.evaluate, *([arguments.boxes] if arguments.boxes else [])]
     hashes = {str(path): file_sha256(path) for path in paths if path.is_file()}
     record = {
         "notice": f"{RESEARCH_USE}.",
         "leaked": any(result.leaked for result in audits.values()),
         "status": _status(audits),
-        "audits": {label: result.to_json() for label, result in audits.items()},
-        "manifest": run_manifest(vars(arguments), seed=0, hashes=hashes, started=started),
+        "audits": {shown_name(label, folder): each.to_json() for label, each in audits.items()},
+        "manifest": run_manifest(
+            vars(arguments), seed=0, hashes=hashes, started=started, folder=folder
+        ),
     }
     write_json(arguments.out, record)
 

@@ -96,13 +96,14 @@ def build(config: BuildShardsConfig) -> list[ShardRecord]:
         clahe_clip=config.clahe_clip,
         rows=config.rows,
         images_at=config.root,
-        images_root=Path(prepared.manifest["config"]["root"]) if config.root else None,
+        images_root=prepared.images_root if config.root else None,
     )
     files = prepared.files
     hashes = {path.name: file_sha256(path) for path in (files.index, files.folds)}
 
     def run() -> Mapping[str, object]:
-        return run_manifest(config, seed=0, hashes=hashes, started=started)
+        folder = Storage.at(config.out).local_path("") or Path.cwd()
+        return run_manifest(config, seed=0, hashes=hashes, started=started, folder=folder)
 
     return build_shards(plans, _engine(config), run)
 

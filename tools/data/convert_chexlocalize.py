@@ -21,8 +21,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from cxrloc.configs.command_line import run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
+from cxrloc.datasets.files.runs.shown_paths import shown_path
 from cxrloc.datasets.prepared.folder import PreparedData, load_prepared, write_prepared
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.localization.analyses.chexlocalize.format import (
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "--segmentations", type=Path, required=True, help="cheXlocalize's gt_segmentations_*.json"
     )
     parser.add_argument("--out", type=Path, required=True, help="prepared folder to write")
+    add_full_paths(parser)
     return parser
 
 
@@ -65,6 +68,8 @@ def _run(arguments: argparse.Namespace) -> None:
         **prepared.manifest["hashes"],
         "segmentations": file_sha256(arguments.segmentations),
     }
+    root = shown_path(prepared.images_root, arguments.out)
+    config = {**prepared.manifest["config"], "root": root}
     write_prepared(
         arguments.out,
         images,
@@ -73,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> None:
         k=prepared.k,
         official={r.image_id: prepared.official.get(r.image_id, "test") for r in images},
         summary=summary,
-        manifest={**prepared.manifest, "hashes": hashes, "counts": {}},
+        manifest={**prepared.manifest, "config": config, "hashes": hashes, "counts": {}},
     )
     print(f"{arguments.out}: {summary}", end="")
 

@@ -32,6 +32,7 @@ from cxrloc.classification.metrics.bootstrap import RESAMPLES
 from cxrloc.classification.report.tables import write_table
 from cxrloc.classification.run_folder import CLASSIFIER
 from cxrloc.configs.command_line import named_files, run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.images.markers import REMOVALS, without_markers
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "--resamples", type=int, default=RESAMPLES, help="resamples of patients for intervals"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
+    add_full_paths(parser)
     return parser
 
 
@@ -127,7 +129,8 @@ def _run(arguments: argparse.Namespace) -> None:
     section = check(prepared, maps, resamples=arguments.resamples, seed=arguments.seed)
     section = replace(section, paragraphs=(*section.paragraphs, *notes))
     hashes = {name: file_sha256(path) for name, path in files.items()}
-    manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
+    facts, seed, out = vars(arguments), arguments.seed, arguments.out
+    manifest = run_manifest(facts, seed=seed, hashes=hashes, started=started, folder=out)
     write_section(arguments.out, section, manifest, maps)
     print("", *section.paragraphs[1:], sep="\n")
     print(f"\nThe report is {arguments.out / 'report.html'}. {RESEARCH_USE}.")

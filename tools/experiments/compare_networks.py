@@ -24,6 +24,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost 5 x
 
 from cxrloc.configs.command_line import add_resampling_options, run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 
 
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         help="add a row: the mean of these networks' probabilities, or of `all`; repeatable",
     )
     add_resampling_options(parser)
+    add_full_paths(parser)
     return parser
 
 
@@ -90,7 +92,8 @@ def _run(arguments: argparse.Namespace) -> None:
         [*networks.values(), *ensembles], replicates=arguments.resamples, seed=arguments.seed
     )
     hashes = {name: file_sha256(RunFolder(run).out_of_fold) for name, run in runs.items()}
-    manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
+    facts, seed, out = vars(arguments), arguments.seed, arguments.out
+    manifest = run_manifest(facts, seed=seed, hashes=hashes, started=started, folder=out)
     print(write_comparison(arguments.out, comparison, manifest))
     print(f"Results are in {arguments.out}; read {arguments.out / 'networks.md'}.")
 

@@ -124,7 +124,9 @@ def compare(config: CompareRuntimesConfig) -> None:
     diseases = next(iter(facts_of.values()))["diseases"]
     table = runtime_table(images, diseases, tuple(dict.fromkeys(n.rstrip(".") for n in notes)))
     write_table(table, config.out)
-    manifest = run_manifest(config, seed=config.seed, hashes=hashes, started=started)
+    manifest = run_manifest(
+        config, seed=config.seed, hashes=hashes, started=started, folder=config.out
+    )
     write_json(config.out / "manifest.json", manifest)
     print(to_markdown(table))
     print(f"The table is {config.out / 'runtimes.md'}.")

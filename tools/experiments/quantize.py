@@ -35,11 +35,12 @@ from tqdm import tqdm
 
 from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.files.runs.locks import writes_file
 from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.progress import progress
-from cxrloc.datasets.readers.loose_images import images_below
+from cxrloc.datasets.readers.loose_images import images_of
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.preprocessing import Preprocessing
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the gate: a bundle (classifier.safetensors), or a run folder that holds one",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw of images")
+    add_full_paths(parser)
     return parser
 
 
@@ -94,7 +96,9 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
     print(f"{other.runtime} against float32 on {change.images} other images:\n{change}")
     facts = {"calibrated_on": half, "runtime": other.runtime, "agreement": asdict(change)}
     hashes = {"classifier": file_sha256(gate)}
-    manifest = run_manifest(facts, seed=arguments.seed, hashes=hashes, started=started)
+    manifest = run_manifest(
+        facts, seed=arguments.seed, hashes=hashes, started=started, folder=path.parent
+    )
     with writes_file(path):
         save_int8(path, replace(int8, metadata={**int8.metadata, "manifest": manifest}))
     print(f"INT8 weights are in {path}, for --runtime {INT8}. {RESEARCH_USE}.")
@@ -106,7 +110,7 @@ def _readable(
     """Paths of the first images of the draw that can be read, and squares of those to calibrate."""
     from cxrloc.classification.inference.int8_calibration import CALIBRATION_IMAGES
 
-    paths, failures = images_below(inputs)
+    paths, failures = images_of("quantize", inputs)
     if failures:
         raise ValueError("; ".join(failures))
     squares: list[npt.NDArray[np.uint8]] = []

@@ -30,6 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 
 from cxrloc.classification.run_folder import bundles_at
 from cxrloc.configs.command_line import add_resampling_options, run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.runs.locks import while_holding, writes_file
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         help="number format of the network (default: auto)",
     )
     add_resampling_options(parser)
+    add_full_paths(parser)
     return parser
 
 
@@ -113,7 +115,9 @@ def _run(arguments: argparse.Namespace) -> int:
         write_records(studies, level_records(levels, ensemble.diseases))
     write_text(out.with_suffix(".md"), page)
     hashes = {str(path): file_sha256(path) for path in bundles}
-    manifest = run_manifest(vars(arguments), seed=arguments.seed, hashes=hashes, started=started)
+    manifest = run_manifest(
+        vars(arguments), seed=arguments.seed, hashes=hashes, started=started, folder=out.parent
+    )
     write_json(out.with_suffix(".manifest.json"), manifest)
     written = [out, out.with_suffix(".md"), *([studies] if levels else [])]
     print(page, f"Results are in {', '.join(map(str, written))}.", sep="\n")

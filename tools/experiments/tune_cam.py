@@ -5,7 +5,8 @@ r"""Tune how heat maps become boxes, for each test fold on the boxes of the othe
     cxrloc localize --localizer grad_cam --cam-rules runs/cam_rules.yaml \
         --gate runs/gate --prepared data/nih --out runs/grad_cam_tuned.json
 
-Threshold, size rule and smoothing are chosen for each disease by mean IoU. `cxrloc localize
+Threshold, size rule and smoothing are chosen for each disease by mean IoU; the threshold is a share
+of the map's own range or, for guided_cam, a probability if that does better. `cxrloc localize
 --cam-rules` then boxes the images of each fold by the rules of that fold. Research use only, never
 a diagnosis.
 """
@@ -21,8 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from cxrloc.configs.command_line import run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.datasets.files.runs.locks import while_holding, writes_file
+from cxrloc.datasets.files.runs.shown_paths import shown_command
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.localization.analyses.ladder.cam_tuning import Tuning, tune
 from cxrloc.localization.cam.heat_maps import read_heat_maps
@@ -53,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of patient folds, if the ground truth has none"
     )
+    add_full_paths(parser)
     return parser
 
 
@@ -74,9 +78,12 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
         file_sha256(arguments.ground_truth),
         tuning.rules,
         tuning.rules_for_new_images,
+        maps.probabilities,
     )
     facts = scored(tuning)
-    write_cam_rules(arguments.out, rules, "\n".join((command(argv), *facts, *_SAW)))
+    write_cam_rules(
+        arguments.out, rules, "\n".join((command(argv, arguments.out.parent), *facts, *_SAW))
+    )
     print("\n".join(facts))
     if tuning.folds.source != FOLDS_OF_THE_GROUND_TRUTH:
         print(f"The ground truth has no two folds: {tuning.folds.source}", file=sys.stderr)
@@ -89,9 +96,9 @@ _SAW = (
 )
 
 
-def command(argv: Sequence[str]) -> str:
-    """The command line that wrote the file."""
-    return f"cxrloc tune-cam {shlex.join(argv)}"
+def command(argv: Sequence[str], folder: Path) -> str:
+    """The command line that wrote a file in `folder`."""
+    return f"cxrloc tune-cam {shlex.join(shown_command(argv, folder))}"
 
 
 def scored(tuning: Tuning) -> list[str]:

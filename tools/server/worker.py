@@ -33,8 +33,8 @@ class Worker:
 
         Raises:
             ProblemError: 503 when there are not enough places for all jobs, or the server stops
-                before all have started; 504 after `seconds`; what has not started by then is
-                dropped.
+                before all have started, or does not wait for the running one any longer; 504 after
+                `seconds`; what has not started by then is dropped.
         """
         self._take(len(jobs))
         futures = [self._submit(job) for job in jobs]
@@ -46,7 +46,7 @@ class Worker:
                 504, f"not finished after {seconds:g} s; send fewer images, or try again later"
             ) from error
         except asyncio.CancelledError as error:
-            if not any(future.cancelled() for future in futures):
+            if not (self._stopping or any(future.cancelled() for future in futures)):
                 raise  # no job was cancelled, but the caller that waits for them
             raise _stops() from error
         finally:

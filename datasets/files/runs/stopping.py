@@ -8,6 +8,7 @@ exception) is ended by a thread that waits for signals: children first, then the
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import shutil
@@ -15,13 +16,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-GRACE = 1.7
+GRACE = 1.5
 _CHILDREN_GRACE = 0.6
 _STEP_OF = "CXRLOC_STEP_OF"  # process whose step this one is; it speaks for it
 
@@ -74,6 +75,8 @@ class Stop:
         """Handler of the signals: later ones change nothing, since it ends anyway."""
         if self.number is None:
             self.number = number
+            if self.owns_process:
+                logging.disable()  # libraries log the exception, with its traceback
             raise Stopped
 
     def unraisable(self, lost: Any) -> None:
@@ -85,6 +88,11 @@ class Stop:
         again = threading.Timer(0.02, os.kill, [os.getpid(), number])
         again.daemon = True
         again.start()
+
+    def died(self, thread: threading.ExceptHookArgs) -> None:
+        """Hook for exceptions in threads, which are of no interest while all of it ends."""
+        if self.number is None:
+            threading.__excepthook__(thread)
 
     def watch(self) -> None:
         """In a thread of its own: end the process when its time is over."""
@@ -154,19 +162,20 @@ def _handled(stop: Stop) -> Iterator[None]:
     """Signals that the shell or a caller handles in another way (nohup) are left to it."""
     usual = (signal.SIG_DFL, signal.default_int_handler)
     before = {each: signal.getsignal(each) for each in SIGNALS if signal.getsignal(each) in usual}
-    hook = sys.unraisablehook
+    hooks = sys.unraisablehook, threading.excepthook
     fd = signal.set_wakeup_fd(stop.wakeup, warn_on_full_buffer=False)
     threading.Thread(target=stop.watch, name="stop", daemon=True).start()
     for each in before:
         signal.signal(each, stop.handle)
-    sys.unraisablehook = stop.unraisable
+    sys.unraisablehook, threading.excepthook = stop.unraisable, stop.died
     try:
         yield
     finally:
         if not (stop.owns_process and stop.number):  # until the process has ended
-            sys.unraisablehook = hook
+            sys.unraisablehook, threading.excepthook = hooks
             for each, handler in before.items():
-                signal.signal(each, handler)
+                # a process whose work is done may end at once, without a traceback
+                signal.signal(each, signal.SIG_DFL if stop.owns_process else handler)
             signal.set_wakeup_fd(fd)
             stop.dismiss()
 
@@ -198,21 +207,40 @@ def end_children() -> None:
             with contextlib.suppress(OSError):
                 os.kill(child, number)
         until = time.monotonic() + _CHILDREN_GRACE
-        while set(children) & set(descendants()) and time.monotonic() < until:
+        while children and time.monotonic() < until:
             time.sleep(0.02)
+            children = list(filter(_command, children))
+        if not children:
+            return
 
 
-def descendants(read: Callable[[Path], str] = Path.read_text) -> list[int]:
-    """Running processes below this one; none where the system has no /proc."""
+def descendants() -> list[int]:
+    """Running processes below this one; none where the system has no /proc.
+
+    Without Python's resource tracker: it ends by itself, and would be started again.
+    """
     children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            state, parent = read(path).rpartition(")")[2].split()[:2]
-            if state != "Z":
-                children.setdefault(int(parent), []).append(int(path.parent.name))
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdecimal() and (stat := _read(f"/proc/{name}/stat")):
+            parent = int(stat.rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(int(name))
     below, queue = [], [os.getpid()]
     while queue:
         more = children.get(queue.pop(), [])
         below += more
         queue += more
-    return below
+    commands = {each: _command(each) for each in below}
+    return [each for each, words in commands.items() if words and b"resource_tracker" not in words]
+
+
+def _command(process: int) -> bytes:
+    """The command line of a running process; empty when it has ended."""
+    return _read(f"/proc/{process}/cmdline")
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return b""

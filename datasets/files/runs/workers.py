@@ -37,8 +37,7 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
         with _without_ctrl_c():
             pool.submit(os.getpid)  # starts all of them
         yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
+    except BaseException:  # cancelled futures would break the pool's thread, which prints that
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         raise

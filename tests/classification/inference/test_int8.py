@@ -37,8 +37,8 @@ def _squares(count: int, first: int = 0) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def bundle(normalised_resnet: Callable[[int], ChestClassifier]) -> ClassifierBundle:
-    model = normalised_resnet(1)
-    return ClassifierBundle(model, ("Mass",), {"Mass": 0.5}, Preprocessing(SIDE), {}, {}, {})
+    settings = Preprocessing(SIDE)
+    return ClassifierBundle(normalised_resnet(1), ("Mass",), {"Mass": 0.5}, settings, {}, {}, {})
 
 
 @pytest.fixture(scope="module")
@@ -164,18 +164,15 @@ def test_layers_of_several_groups_and_of_channels_that_differ_are_dealt_with() -
 
 def test_a_dilated_convolution_is_calibrated_on_the_pixels_that_it_sees() -> None:
     torch.manual_seed(0)
-    layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=2, dilation=2))
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, dilation=2, padding=2))
     patches = _patches(x := torch.rand(1, 8, 9, 7), layers[2], torch.Generator())  # type: ignore[arg-type]
-    seen = nn.functional.unfold(x, 3, dilation=2, padding=2)[0].T  # in order, these are drawn
-    torch.testing.assert_close(patches.T @ patches, seen.T @ seen)
-    bundle = _of(layers)
-    calibrated = calibrate(bundle, _squares(4))
+    seen = nn.functional.unfold(x, 3, dilation=2, padding=2)[0]
+    torch.testing.assert_close(patches.T @ patches, seen @ seen.T)
+    calibrated = calibrate(bundle := _of(layers), _squares(4))
     assert "2" in calibrated.layers
     x = bundle.preprocessing.to_tensor(_squares(2, first=50))
     with torch.inference_mode():
-        exact = layers(x)
-        network = calibrated.network(folded(layers))
-        assert _decibels(network(calibrated.inputs(x)), exact) < -25
+        assert _decibels(calibrated.network(folded(layers))(calibrated.inputs(x)), layers(x)) < -25
 
 
 def test_a_network_that_does_not_give_grey_levels_to_a_convolution_is_dealt_with() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +15,13 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.datastructures import UploadFile
 
+from builders import chest_pixels
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.tools.server.api import create_app
+from cxrloc.tools.server.http.problems import ProblemError
 from cxrloc.tools.server.service import Service
+from cxrloc.tools.server.worker import Worker
 from tools.server.requests import post, problem_of
 
 
@@ -114,6 +118,27 @@ def test_a_server_that_is_stopped_answers_about_the_running_image_and_refuses_th
         assert "the server is stopping" in problem_of(answers[name], 503)
 
 
+def test_an_image_that_the_stopping_server_does_not_wait_for_is_refused() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        go.wait(60)
+
+    async def asked() -> None:
+        worker = Worker(places=1)
+        request = asyncio.create_task(worker.run([slow], seconds=60))
+        await asyncio.to_thread(begun.wait, 60)
+        worker.stop()
+        request.cancel()  # as uvicorn does, when its patience is over
+        with pytest.raises(ProblemError, match="the server is stopping") as refused:
+            await request
+        go.set()
+        assert refused.value.status_code == 503
+
+    asyncio.run(asked())
+
+
 def test_an_unforeseen_error_is_500_without_its_text_and_the_server_goes_on(
     services: Callable[..., Service], diagnoser: Diagnoser, png: bytes
 ) -> None:
@@ -135,8 +160,8 @@ def test_nothing_is_left_on_disk_after_large_images_and_errors(
     services: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    noise = np.random.default_rng(0).integers(0, 255, (1300, 1300), dtype=np.uint8)
-    done, data = cv2.imencode(".png", noise)
+    noise = np.random.default_rng(0).integers(0, 128, (1500, 1500), dtype=np.uint8)
+    done, data = cv2.imencode(".png", chest_pixels(0, (1500, 1500)) // 2 + noise)
     assert done
     assert data.size > 1_500_000  # more than the form's parser keeps in memory
     with TestClient(create_app(services()), base_url="http://127.0.0.1") as client:

@@ -78,7 +78,7 @@ class GuardedApp:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        fault = _foreign_page(headers) or self._fault(headers)
+        fault = self._fault(headers) or _malformed_host(headers) or _foreign_page(headers)
         if fault is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
@@ -100,9 +100,18 @@ class GuardedApp:
         return ProblemError(401, "a token is needed: Authorization: Bearer TOKEN", _ASK)
 
 
+def _malformed_host(headers: Headers) -> ProblemError | None:
+    host = headers.get("host", "")
+    try:
+        urlsplit(f"//{host}").port  # noqa: B018 - raises where libraries would, later
+    except ValueError:
+        return ProblemError(400, "the Host header is malformed")
+    return None
+
+
 def _foreign_page(headers: Headers) -> ProblemError | None:
     origin = headers.get("origin", "")
-    if not origin or urlsplit(origin).netloc == headers.get("host", ""):
+    if not origin or origin.partition("://")[2] == headers.get("host", ""):
         return None
     return ProblemError(403, f"pages from {origin} may not use this server")
 

@@ -80,6 +80,27 @@ def test_what_a_page_of_another_origin_sends_is_refused(local: TestClient) -> No
         assert local.get("/v1/models", headers=headers).status_code == 403
 
 
+@pytest.mark.parametrize("origin", ["http://[::1", "http://[", "[", "http://a]:1", "://", "\xff"])
+def test_a_malformed_origin_is_refused_and_never_before_the_token(
+    local: TestClient, guarded: TestClient, origin: str
+) -> None:
+    headers = {"Origin": origin.encode("latin-1")}
+    assert local.get("/v1/models", headers=headers).status_code == 403
+    assert guarded.get("/v1/models", headers=headers).status_code == 401
+    bearer = {"Authorization": f"Bearer {TOKEN}".encode()}
+    assert guarded.get("/v1/models", headers=headers | bearer).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["[::1", "a]b", "name:port", "name:99999"])
+@pytest.mark.parametrize("path", ["/v1/models", "/nothing/"])
+def test_a_malformed_host_is_refused_after_the_token(
+    guarded: TestClient, host: str, path: str
+) -> None:
+    headers = {"Host": host, "Authorization": f"Bearer {TOKEN}"}
+    assert guarded.get(path, headers={"Host": host}).status_code == 401
+    assert guarded.get(path, headers=headers).status_code == 400
+
+
 def test_answers_tell_a_browser_to_ask_no_other_server(local: TestClient) -> None:
     policy = local.get("/healthz").headers["content-security-policy"]
     assert policy.startswith("default-src 'self';")

@@ -42,6 +42,36 @@ def test_the_page_is_quiet_and_asks_its_own_server_alone(page: Any, address: str
     assert any(url.startswith("ws:") for url in page.asked)  # the listener does hear
 
 
+@pytest.mark.parametrize("name", ["c.dcm", "broken.png"])
+@pytest.mark.parametrize("width", [1280, 375])
+def test_axe_finds_nothing_on_the_page(page: Any, name: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    open_image(page, name)
+    found = violations(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+    assert found == []
+
+
+def test_axe_finds_nothing_on_the_report_of_an_image(page: Any, browser: Any) -> None:
+    open_image(page, "c.dcm")
+    with page.expect_download() as caught:
+        page.get_by_role("link", name="Report (HTML)").click()
+    report = browser.new_page()
+    report.set_content(caught.value.path().read_text())
+    found = violations(report)
+    report.close()
+
+    assert found == []
+
+
+def violations(page: Any) -> list[str]:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    result = axe.Axe().run(page)
+    assert len(result.response["passes"]) > 5, "axe did not look"
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in result.response["violations"]]
+
+
 def test_boxes_of_both_localizers_stand_where_the_record_says(page: Any) -> None:
     open_image(page, "c.dcm")
     assert drawn_boxes(page) == {

@@ -47,9 +47,9 @@ def save_fold(
 ) -> Path:
     """An untrained fold, whose manifest says that it was trained with `data`."""
     model, _ = build_classifier("simple_cnn", len(diseases), seed=fold)
-    manifest = run_manifest(
-        ClassifierConfig(data=data or DataConfig()), seed=0, hashes={}, started=0.0
-    )
+    config = ClassifierConfig(data=data or DataConfig())
+    folder = run / f"fold{fold}"
+    manifest = run_manifest(config, seed=0, hashes={}, started=0.0, folder=folder)
     bundle = ClassifierBundle(
         model=model,
         diseases=diseases,
@@ -59,7 +59,7 @@ def save_fold(
         manifest=manifest,
         metadata={"fold": fold, "k": 3},
     )
-    path = run / f"fold{fold}" / "classifier.safetensors"
+    path = folder / "classifier.safetensors"
     path.parent.mkdir(parents=True)
     save_classifier(path, bundle)
     write_training_images(path, {"train": seen, "validation": []})
