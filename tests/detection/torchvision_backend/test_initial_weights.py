@@ -143,7 +143,7 @@ def test_a_gate_of_lite0_starts_a_detector_of_lite0(
     model = MaskRCNN(config, 2, 128)
     report = load_initial(model, Init("gate", gate), config)
     assert not any("backbone.body" in name for name in report.missing)
+    name = "layer3.0.conv2.weight"
     assert torch.equal(
-        model.backbone.body.layer3[0].conv2.weight,
-        classifier.model.backbone.layer3[0].conv2.weight,
+        model.backbone.body.get_parameter(name), classifier.model.backbone.get_parameter(name)
     )
