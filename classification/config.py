@@ -26,6 +26,7 @@ from cxrloc.classification.train_config import TrainConfig
 from cxrloc.configs.checks import (
     Count,
     InnerShare,
+    NonNegativeFloat,
     NonNegativeInt,
     check_fields,
     require,
@@ -102,6 +103,8 @@ class ModelConfig:
         map_stride: pixels of the input to a cell of the last map, 32, 16 or 8. 16 and 8 keep the
             stride of the last stage or two and dilate what follows: finer maps from the same
             weights, at a higher cost. Only for ResNets and EfficientNets.
+        lse_r: pool the last map by log-sum-exp with this r instead of the mean, as Wang et al. 2017
+            (r 10): close to the maximum, so that small findings count. 0 is the mean.
         head: linear, or two_layer (Deep MedIA).
         weights: none, imagenet (torchvision's, by name; of efficientnet_lite0 those in the extra
             `pretrained`, without a download), or the path of a .safetensors or .pth file, which may
@@ -126,6 +129,7 @@ class ModelConfig:
     architecture: Architecture = "resnet18"
     size: Size = 224
     map_stride: MapStride = 32
+    lse_r: NonNegativeFloat = 0.0
     head: Literal["linear", "two_layer"] = "linear"
     weights: Weights = "none"
     input: Input = "grey"
@@ -200,6 +204,7 @@ class ClassifierConfig:
         cells = self.model.head == "linear" and self.model.architecture != "convnext_tiny"
         conditions = {
             "model.head two_layer or convnext_tiny, whose cells have no logits": cells,
+            "model.lse_r, whose logits are no mean over cells": not self.model.lse_r,
             "data.uncertain three_class, which has three outputs a disease": (
                 self.data.uncertain != "three_class"
             ),

@@ -15,6 +15,8 @@ import argparse
 import contextlib
 import contextvars
 import dataclasses
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config")
 
+# at the start of a word or value, and after the = and the commas of NAME=PATH,NAME=PATH
+_HOME = re.compile(r"(?:^|(?<=[=,]))~[^/=,]*(?=/|,|$)")
+
 _started_as: contextvars.ContextVar[str | None] = contextvars.ContextVar("program", default=None)
 
 
@@ -44,10 +49,29 @@ def started_as(program: str) -> Iterator[None]:
         _started_as.reset(token)
 
 
+class _ToolParser(argparse.ArgumentParser):
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([with_home(word) for word in words], namespace)
+
+
+def with_home(value: Any) -> Any:
+    """A word of the command line, or values of a config, with `~` replaced by the home folder."""
+    if isinstance(value, str):
+        return _HOME.sub(lambda match: os.path.expanduser(match[0]), value)
+    if isinstance(value, Path):
+        return Path(with_home(str(value)))
+    if isinstance(value, list | tuple):
+        return type(value)(map(with_home, value))
+    return value
+
+
 def tool_parser(docstring: str | None, usage: str | None = None) -> argparse.ArgumentParser:
     """A parser whose help is the tool's docstring: examples, the options, then the notes."""
     description, notes = split_page(docstring or "")
-    return argparse.ArgumentParser(
+    return _ToolParser(
         _started_as.get(),
         usage,
         description,
@@ -74,7 +98,11 @@ def load_config(
             missing file.
     """
     parser = config_parser(config_class, docstring)
-    namespace = parser.parse_args(parser.with_lists(sys.argv[1:] if argv is None else argv))
+    words = [with_home(word) for word in (sys.argv[1:] if argv is None else argv)]
+    namespace = parser.parse_args(parser.with_lists(words))
+    for key, value in list(namespace.items()):  # those of YAML files, too
+        if not dataclasses.is_dataclass(value):
+            namespace[key] = with_home(value)
     names = {f.name for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     try:
         built = vars(parser.instantiate(namespace))
@@ -113,6 +141,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="runs the gate: torch (the default), torch-bf16, onnx, openvino or openvino-int8 "
         "(made by `cxrloc quantize`)",
     )
+
+
+def add_any_image(parser: argparse.ArgumentParser, *, body_part: bool = False) -> None:
+    """The options of tools that refuse images which do not look like a chest."""
+    parser.add_argument(
+        "--any-image",
+        action="store_true",
+        help="only warn of images that do not look like a frontal chest radiograph",
+    )
+    if body_part:
+        others = "only warn of DICOM images that name another body part than the chest"
+        parser.add_argument("--any-body-part", action="store_true", help=others)
 
 
 def add_resampling_options(parser: argparse.ArgumentParser) -> None:

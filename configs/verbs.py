@@ -39,7 +39,9 @@ class Verb:
 
 
 VERBS: tuple[Verb, ...] = (
-    Verb("demo", "experiments.demo", "see everything work on drawn images", "First steps"),
+    Verb(
+        "demo", "experiments.pipelines.demo", "see everything work on drawn images", "First steps"
+    ),
     Verb("make-phantom", "data.make_phantom", "draw practice images with boxes", "First steps"),
     Verb("prepare", "prepare_data", "check a data set, split it by patient", "My own data"),
     Verb("find-markers", "data.find_markers", "find letters burnt into images", "My own data"),
@@ -54,7 +56,9 @@ VERBS: tuple[Verb, ...] = (
     Verb("train-gate", "train_classifier", "train the classifier, the gate", "Train"),
     Verb("train-maskrcnn", "train_maskrcnn", "train the detector, Mask R-CNN", "Train"),
     Verb("train-on-spark", "experiments.train_on_spark", "train the gate on Spark", "Train"),
+    Verb("nih-full", "experiments.pipelines.nih_full", "train and compare on all of NIH", "Train"),
     Verb("localize", "localize", "box the images of a data set, out of fold", "Measure"),
+    Verb("fuse", "experiments.fuse_localizers", "make one localizer of several", "Measure"),
     Verb("compare", "compare_localizers", "learn which localizer is better", "Measure"),
     Verb(
         "compare-networks",
@@ -78,6 +82,12 @@ VERBS: tuple[Verb, ...] = (
         "compare-runtimes",
         "experiments.compare_runtimes",
         "see what faster runtimes change",
+        "Dig deeper",
+    ),
+    Verb(
+        "fit-chest-check",
+        "data.fit_chest_check",
+        "see which images are taken for chests",
         "Dig deeper",
     ),
     Verb("benchmark", "benchmark", "measure speed against other ways", "Dig deeper"),

@@ -112,7 +112,9 @@ class Radiograph:
             return no_finding(self.labels)
         return self.labels.get(disease)
 
-    def image(self, pixels: npt.NDArray[np.uint8]) -> LoadedImage:
+    def image(
+        self, pixels: npt.NDArray[np.uint8], deep: npt.NDArray[np.uint16] | None = None
+    ) -> LoadedImage:
         """The image with grey pixels (H, W) and the known facts about the patient."""
         return LoadedImage(
             self.image_id,
@@ -122,6 +124,7 @@ class Radiograph:
             view=self.view,
             sex=self.sex,
             age_years=self.age_years,
+            deep=deep,
         )
 
     @property
@@ -178,6 +181,8 @@ class LoadedImage:
         spacing: size of a pixel in the original frame, if the file states it (DICOM).
         warnings: sentences about the file, for example that the image is lateral.
         view, sex, age_years: as in `Radiograph`, if known; age and sex are never printed.
+        deep: (H, W) uint16, the same grey in 0..65535, of a file with more than 8 bits; else None.
+            Networks see it, scaled to their square; pictures show `pixels`.
     """
 
     image_id: str
@@ -189,6 +194,7 @@ class LoadedImage:
     view: str = ""
     sex: str = field(default="", repr=False)
     age_years: float = field(default=math.nan, repr=False)
+    deep: npt.NDArray[np.uint16] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.dtype != np.uint8:
@@ -196,6 +202,16 @@ class LoadedImage:
                 f"{self.image_id}: expected grey uint8 pixels of shape (H, W), "
                 f"got {self.pixels.dtype} {self.pixels.shape}"
             )
+        if self.deep is not None and self.deep.shape != self.pixels.shape:
+            raise ValueError(
+                f"{self.image_id}: deep pixels of shape {self.deep.shape}, expected the shape of "
+                f"pixels, {self.pixels.shape}"
+            )
+
+    @property
+    def finest(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+        """The pixels with as many bits as there are, for `fit_square`."""
+        return self.pixels if self.deep is None else self.deep
 
 
 def label_matrix(radiographs: Sequence[Radiograph], diseases: Sequence[str]) -> FloatArray:

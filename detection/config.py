@@ -20,7 +20,9 @@ RPN_POST_NMS = {"training": 200, "testing": 100}
 # anchors and regions per image in the losses, and the largest share of regions on a box
 RPN_SAMPLES, BOX_SAMPLES, BOX_POSITIVES = 128, 64, 0.25
 SCORE_THRESHOLD = 0.01  # weaker detections are dropped, except a disease's best one
+LITE0 = "efficientnet_lite0"
 NMS_THRESHOLD = 0.4  # IoU above which the weaker of two boxes of a disease is dropped
+AGREEMENT_IOU = 0.3  # least overlap of two candidates of a disease that speak for each other
 DETECTIONS_PER_DISEASE = 4  # most boxes per image and disease
 
 
@@ -29,8 +31,10 @@ class ModelConfig:
     """The network. Anchor lengths are fractions of the input square's side.
 
     Attributes:
-        architecture: backbone below the feature pyramid.
-        weights: `none`, `imagenet` (torchvision's, by name, into the backbone), `coco`
+        architecture: backbone below the feature pyramid; efficientnet_lite0 has the levels of a
+            ResNet in 24, 40, 112 and 320 channels, and no norm `group`.
+        weights: `none`, `imagenet` (by name, into the backbone: torchvision's, of
+            efficientnet_lite0 those in the extra `pretrained`), `coco`
             (torchvision's whole Mask R-CNN by name, resnet50 only), `gate` (backbone of a
             classifier bundle, see `gate`), or the path of a .safetensors or .pth file.
         gate: classifier bundle, or run folder with `fold{k}/classifier.safetensors`. The bundle of
@@ -48,7 +52,7 @@ class ModelConfig:
             disease's boxes that overlap it by more than this IoU; 1 switches it off.
     """
 
-    architecture: Literal["resnet18", "resnet50"] = "resnet18"
+    architecture: Literal["resnet18", "resnet50", "efficientnet_lite0"] = "resnet18"
     weights: str = "none"
     gate: str | None = None
     norm: Literal["auto", "batch", "frozen", "group"] = "auto"
@@ -67,8 +71,10 @@ class ModelConfig:
             raise ValueError(f"fpn_levels {levels}: expected neighbouring levels like (2, 3, 4, 5)")
         if levels[0] < 2 or levels[-1] > 5:
             raise ValueError(
-                f"fpn_levels {levels}: a ResNet has levels 2 (stride 4) to 5 (stride 32)"
+                f"fpn_levels {levels}: a backbone has levels 2 (stride 4) to 5 (stride 32)"
             )
+        if self.norm == "group" and self.architecture == LITE0:
+            raise ValueError(f"norm group: expected batch, frozen or auto with {LITE0}")
         self._check_anchors()
         if self.weights == "coco" and self.architecture != "resnet50":
             raise ValueError(
@@ -226,6 +232,10 @@ class DetectorConfig:
                 "set 0, or use --backend torchvision"
             )
         check_size(self.size)
+        if self.backend == "detectron2" and self.model.architecture == LITE0:
+            raise ValueError(
+                f"model.architecture {LITE0}: expected resnet18 or resnet50 with backend detectron2"
+            )
 
 
 @dataclass(frozen=True)

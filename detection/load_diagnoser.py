@@ -23,7 +23,7 @@ from cxrloc.classification.inference.runtimes import INT8, require_int8
 from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.detection.config import check_size
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
-from cxrloc.localization.cam.localizer import GradCamLocalizer
+from cxrloc.localization.cam.guided import map_localizer
 from cxrloc.localization.diagnosis.diagnoser import Detector, Diagnoser
 from cxrloc.localization.diagnosis.relabelled import RelabelledDiagnoser
 from cxrloc.localization.fusion.merged_localizer import MergedLocalizer
@@ -42,7 +42,8 @@ def load_diagnoser(
     """Load the engine behind `cxrloc predict`, the HTTP API and the page.
 
     Args:
-        classifier: bundle of the gate (`classifier.safetensors`), also used for Grad-CAM.
+        classifier: bundle of the gate (`classifier.safetensors`), also used for Grad-CAM, or for
+            guided_cam if it was trained with boxes.
         maskrcnn: bundle of the second localizer, or several, whose boxes are fused; None leaves it
             out.
         device: "cpu", "cuda", "cuda:0", or "auto": the first GPU if there is one.
@@ -70,7 +71,7 @@ def load_diagnoser(
     detectors: list[Detector] = []
     if paths := _paths(maskrcnn):
         detectors.append(load_mask_rcnn(paths, device, gate.network.precision, sizes))
-    diagnoser = Diagnoser(gate, GradCamLocalizer(gate), detectors)
+    diagnoser = Diagnoser(gate, map_localizer(gate), detectors)
     return diagnoser if names is None else RelabelledDiagnoser(diagnoser, names)
 
 

@@ -53,12 +53,14 @@ class LocalizerEntry:
         bundle_file: model file to look for in `RUN/fold0`, `RUN/fold1`, ...; None for a control.
         has_maps: its boxes come from heat maps, which it also returns.
         takes_rules: `cam_rules`, if given, make its boxes.
+        probabilities: its maps hold probabilities.
     """
 
     build: Callable[[LocalizerInputs], Localizer]
     bundle_file: str | None = None
     has_maps: bool = False
     takes_rules: bool = False
+    probabilities: bool = False
 
 
 def build_localizer(name: str, inputs: LocalizerInputs) -> Localizer:
@@ -77,6 +79,11 @@ def localizer_entry(name: str) -> LocalizerEntry:
     return LOCALIZERS[name]
 
 
+def kind_of_maps(name: str) -> dict[str, bool]:
+    """How the maps of a localizer are placed, and whether they hold probabilities."""
+    return {"aligned": name == ALIGNED, "probabilities": localizer_entry(name).probabilities}
+
+
 def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
     from cxrloc.classification.bundle.classifier import load_classifier
     from cxrloc.classification.inference.gate import Gate
@@ -92,6 +99,16 @@ def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
         number=_most_boxes(inputs.ground_truth),
         rules=inputs.cam_rules,
     )
+
+
+def _guided_cam(inputs: LocalizerInputs) -> Localizer:
+    from cxrloc.classification.bundle.classifier import load_classifier
+    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.localization.cam.guided import NAME, GuidedCamLocalizer
+
+    gate = Gate(load_classifier(_bundle(inputs, NAME)), inputs.device, inputs.precision)
+    number = _most_boxes(inputs.ground_truth)
+    return GuidedCamLocalizer(gate, number=number, rules=inputs.cam_rules)
 
 
 def _most_boxes(ground_truth: Mapping[str, Any] | None) -> int:
@@ -141,6 +158,9 @@ LOCALIZERS: dict[str, LocalizerEntry] = {
     "grad_cam": _grad_cam_entry("grad_cam"),
     "grad_cam_wang": _grad_cam_entry("grad_cam_wang", takes_rules=False),
     ALIGNED: _grad_cam_entry(ALIGNED),
+    "guided_cam": LocalizerEntry(
+        _guided_cam, CLASSIFIER, has_maps=True, takes_rules=True, probabilities=True
+    ),
     "mask_rcnn": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn"), MASK_RCNN),
     "mask_rcnn_mask_box": LocalizerEntry(lambda i: _mask_rcnn(i, "mask_rcnn_mask_box"), MASK_RCNN),
     "prior_box": LocalizerEntry(lambda i: _control(i, "prior_box")),

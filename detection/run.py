@@ -211,7 +211,7 @@ def _predict_fold(
 ) -> None:
     of_boxes = MaskRCNNLocalizer(predictor, "box"), list[Localization]()
     of_masks = MaskRCNNLocalizer(predictor, "mask"), list[Localization]()
-    small_masks = []
+    small_masks: list[dict[str, Any]] = []
     ids = {image["file_name"]: image["id"] for image in run.coco["images"]}
     starts = range(0, len(radiographs), _CHUNK)
     for start in progress(starts, f"predict {folder.path.name}", unit="chunk"):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.classification.metrics.bootstrap import MACRO_MEAN
 from cxrloc.classification.report.tables import ResultTable, TableRow, to_markdown
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.images.transforms import fitted
@@ -114,6 +115,10 @@ STAGES = {
     "first": "the box with the highest score",
 }
 STAGE_IOUS = (0.3, 0.5)
+_FIGURES = [
+    *(f"{stage} IoU > {threshold:g}" for threshold in STAGE_IOUS for stage in STAGES),
+    *(f"{stage} mean IoU" for stage in STAGES),
+]
 
 
 def write_stages(path: Path, predictor: Predictor, data: DetectionSet) -> None:
@@ -140,7 +145,13 @@ def stage_table(predictor: Explained, data: DetectionSet) -> ResultTable:
                 kept = detections.boxes_xyxy[np.array(detections.diseases) == box.disease]
                 stages = (considered.proposals, considered.boxes[:, number], kept, kept[:1])
                 ious[box.disease].append(tuple(_best(boxes, truth) for boxes in stages))
-    rows = [_stage_row(disease, values) for disease, values in ious.items() if values]
+    figures = {disease: _stage_figures(values) for disease, values in ious.items() if values}
+    counts = {disease: len(values) for disease, values in ious.items()}
+    macro = {name: float(np.mean([row[name] for row in figures.values()])) for name in _FIGURES}
+    rows = [
+        *(TableRow("", {"disease": d, "n": counts[d]}, row) for d, row in figures.items()),
+        TableRow("", {"disease": MACRO_MEAN, "n": sum(counts.values())}, macro),
+    ]
     notes = tuple(f"{stage}: {meaning}" for stage, meaning in STAGES.items())
     return ResultTable("stages", "Where the detector loses a finding", tuple(rows), notes)
 
@@ -149,12 +160,8 @@ def _best(boxes: FloatArray, truth: Sequence[Sequence[float]]) -> float:
     return float(box_iou_matrix(boxes, truth).max(initial=0.0))
 
 
-def _stage_row(disease: str, ious: Sequence[tuple[float, ...]]) -> TableRow:
-    by_stage = dict(zip(STAGES, np.array(ious).T, strict=True))
-    shares = {
-        f"{stage} IoU > {threshold:g}": float((values > threshold).mean())
-        for threshold in STAGE_IOUS
-        for stage, values in by_stage.items()
-    }
-    means = {f"{stage} mean IoU": float(values.mean()) for stage, values in by_stage.items()}
-    return TableRow("", {"disease": disease, "n": len(ious)}, {**shares, **means})
+def _stage_figures(ious: Sequence[tuple[float, ...]]) -> dict[str, float]:
+    """Figures of one disease, from its boxes' IoU at each stage."""
+    stages = np.array(ious).T
+    shares = [(values > threshold).mean() for threshold in STAGE_IOUS for values in stages]
+    return dict(zip(_FIGURES, map(float, [*shares, *stages.mean(axis=1)]), strict=True))

@@ -5,6 +5,7 @@ What needs torch imports it when called, so that tests without it stay quick.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,18 @@ def write_image(
         pixels[0, 0] = corner
     assert cv2.imwrite(str(path), pixels)
     return path
+
+
+@functools.cache
+def _chest(seed: int) -> npt.NDArray[np.uint8]:
+    from cxrloc.datasets.phantoms.drawing.chest import render_image
+
+    return render_image(seed=seed, image_size=128).pixels
+
+
+def chest_pixels(seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> npt.NDArray[np.uint8]:
+    """A drawn chest, which no check doubts, squeezed into the size."""
+    return np.asarray(cv2.resize(_chest(seed), size_hw[::-1], interpolation=cv2.INTER_AREA))
 
 
 def read_pixels(path: Path, mode: int = cv2.IMREAD_COLOR) -> npt.NDArray[np.uint8]:

@@ -3,12 +3,16 @@ r"""Measure speed as a ratio: the sides take turns within one run.
     cxrloc benchmark index --root NIH
     cxrloc benchmark predict --size 1024 --gate classifier.safetensors
     cxrloc benchmark compare --images 15000
+    cxrloc benchmark train --architecture resnet50 --size 512 --batch 32
 
 index: NIH's 112,120 rows, against only reading its CSV.
 
 cam: all maps in closed form, against one forward pass and against a backward pass for each disease.
 
 precision: a training step in bf16, against fp32.
+
+train: images per second of training and prediction on the GPU, if there is one, against a plain
+torchvision loop; what a training will take on a card before it is begun.
 
 data: images per second from raw and PNG shards, against PNG files read the textbook way, at 224,
 256 and 512 px with 0 to 2 workers; phantom images without --root.
@@ -53,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     parser.add_argument(
-        "what", choices=[*BENCHMARKS, "compare", "data", "predict"], help="what is measured"
+        "what",
+        choices=[*BENCHMARKS, "compare", "data", "predict", "train"],
+        help="what is measured",
     )
     parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
     parser.add_argument(
@@ -65,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
         default=15_000,
         metavar="N",
         help="images to compare on (compare; default: 15000)",
+    )
+    parser.add_argument(
+        "--architecture",
+        default="resnet18",
+        help="torchvision's network (train; default: resnet18)",
+    )
+    parser.add_argument(
+        "--batch", type=int, default=16, metavar="N", help="images of a step (train; default: 16)"
     )
     parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
     parser.add_argument(
@@ -83,6 +97,13 @@ def _run(arguments: argparse.Namespace) -> None:
         from cxrloc.tools.experiments.benchmarks.comparison import comparison_table
 
         print(comparison_table(arguments.images, arguments.out))
+    elif arguments.what == "train":
+        from cxrloc.tools.experiments.benchmarks.training import training_table
+
+        if arguments.batch < 1:
+            raise ValueError(f"--batch {arguments.batch}: expected at least 1 image")
+        size, batch = arguments.size, arguments.batch
+        print(training_table(arguments.architecture, size, batch, arguments.repeats))
     elif arguments.what == "predict":
         from cxrloc.tools.experiments.benchmarks.prediction import prediction_tables
 

@@ -84,6 +84,12 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
         help="run folder of the gate, or its gate.csv: scores the boxes a second time, gated",
     )
     group.add_argument(
+        "--score-by-gate",
+        action="store_true",
+        help="with --gate: adds a section in which the gate's probability is a factor of each "
+        "box's score instead of a cut",
+    )
+    group.add_argument(
         "--maps",
         nargs="+",
         action="extend",
@@ -194,6 +200,8 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--out {arguments.out} is a file; expected a folder, new or not")
     if arguments.second_reader_labels is not None and not arguments.second_reader:
         raise ValueError("--second-reader-labels is given without --second-reader NAME=FILE")
+    if arguments.score_by_gate and arguments.gate is None:
+        raise ValueError("--score-by-gate is given without --gate: there is nothing to multiply by")
     from cxrloc.datasets.files.manifest import run_manifest
     from cxrloc.localization.comparison_report.build import build_report
     from cxrloc.localization.comparison_report.files import terminal_text, write_results
@@ -217,6 +225,7 @@ def _run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         noninferiority_margin=arguments.non_inferiority_margin,
         published=not arguments.no_published,
+        score_by_gate=arguments.score_by_gate,
     )
     report = build_report(inputs)
     manifest = run_manifest(

@@ -46,9 +46,9 @@ from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.sidecar import write_provenance
 from cxrloc.detection.localizer_registry import (
-    ALIGNED,
     LocalizerInputs,
     build_localizer,
+    kind_of_maps,
     localizer_entry,
 )
 from cxrloc.detection.planning.external_models import (
@@ -83,21 +83,21 @@ class LocalizeConfig:
     """Which images are boxed, by what.
 
     Attributes:
-        localizer: grad_cam, grad_cam_wang, grad_cam_aligned, mask_rcnn, mask_rcnn_mask_box, or a
-            control (prior_box, constant_box, center_box, random_map).
+        localizer: grad_cam, grad_cam_wang, grad_cam_aligned, guided_cam (of a gate trained with
+            boxes), mask_rcnn, mask_rcnn_mask_box, or a control: prior_box, constant_box, center_box
+            or random_map.
         prepared: folder written by `cxrloc prepare`.
         out: COCO results file to write. NAME.manifest.json next to it records which model predicted
             which images.
-        gate: the gate, for the grad_cam localizers: a run folder with one folder per test fold, or
+        gate: the gate, for the cam localizers: a run folder with one folder per test fold, or
             one bundle (.safetensors). A bundle of one fold predicts the images of that fold only.
         maskrcnn: the detector, for the mask_rcnn localizers: run folder or bundle, as for the gate.
-        images: only images with boxes, all that are on disk, or those that have boxes or are in the
-            official test list.
+        images: those with boxes, all on disk, or those with boxes or in the official test list.
         folds: test folds to predict, such as `0 1` (default: all).
-        cam_rules: box rules written by `cxrloc tune-cam`, for grad_cam and grad_cam_aligned. The
-            images of a fold are boxed by the rules of that fold.
+        cam_rules: box rules written by `cxrloc tune-cam`, for grad_cam, grad_cam_aligned and
+            guided_cam. The images of a fold are boxed by the rules of that fold.
         maps: also write the heat maps of the boxed images and diseases to this file
-            (NAME.maps.safetensors). Only grad_cam localizers have any.
+            (NAME.maps.safetensors). Only cam localizers have any.
         remove_markers: also write the maps of the images with burnt-in letters masked or inpainted,
             which takes a second pass over the boxed images. The boxes do not change.
         external: the prepared folder is of another data set than the models.
@@ -106,8 +106,8 @@ class LocalizeConfig:
             equal names are counterparts.
         seen: of another data set, refuse or leave_out images whose patient every model has seen.
             The ground truth of the others is then written beside OUT.
-        ensemble: of another data set, box each image by all models of the run and fuse their boxes.
-            An image whose patient any of them has seen is refused.
+        ensemble: of another data set, fuse the boxes of all models of the run. An image whose
+            patient any of them has seen is refused.
         sizes: sides of the squares that a Mask R-CNN looks at, such as `384 512`; the boxes are
             fused (default: its training's).
         strict: stop at the first image that cannot be read.
@@ -149,13 +149,13 @@ class LocalizeConfig:
         if self.maps is not None:
             check_map_file(self.maps)
             if not entry.has_maps:
-                raise ValueError(f"--maps: {self.localizer} has no heat maps, expected a grad_cam")
+                raise ValueError(f"--maps: {self.localizer} has no heat maps, expected a cam")
         elif self.remove_markers is not None:
             raise ValueError("--remove-markers is for the maps that are kept; give --maps too")
         if self.cam_rules is not None and not entry.takes_rules:
             raise ValueError(
-                f"--cam-rules: {self.localizer} takes no rules, expected grad_cam or "
-                "grad_cam_aligned"
+                f"--cam-rules: {self.localizer} takes no rules, expected grad_cam, "
+                "grad_cam_aligned or guided_cam"
             )
         given = {f"--{n}" for n in ("gate", "maskrcnn") if getattr(self, n) is not None}
         if entry.bundle_file is None and given:
@@ -241,8 +241,8 @@ def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldMod
         check_markers_kept(fold_models)
     if config.cam_rules is None:
         return fold_models
-    truth, aligned = prepared.files.ground_truth, config.localizer == ALIGNED
-    return [with_rules(m, config.cam_rules, truth, aligned=aligned) for m in fold_models]
+    truth, kind = prepared.files.ground_truth, kind_of_maps(config.localizer)
+    return [with_rules(model, config.cam_rules, truth, **kind) for model in fold_models]
 
 
 def predict_images(
@@ -284,14 +284,13 @@ def _localizer(model: FoldModel, config: LocalizeConfig, coco: Mapping[str, Any]
 
 def _write_maps(config: LocalizeConfig, done: Predicted, folds: Mapping[str, int] | None) -> None:
     assert config.maps is not None
-    images = {image_id for image_id, _ in done.maps}
     maps = HeatMaps.of(
         done.maps,
         name=config.localizer,
-        aligned=config.localizer == ALIGNED,
-        folds=None if folds is None else {i: folds[i] for i in sorted(images)},
+        folds=None if folds is None else {i: folds[i] for i in sorted({i for i, _ in done.maps})},
         without_markers=done.bare_maps if config.remove_markers else None,
         removal=config.remove_markers or "",
+        **kind_of_maps(config.localizer),
     )
     write_heat_maps(config.maps, maps)
 

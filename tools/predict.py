@@ -14,6 +14,9 @@ further images of that name become a_2, a_3. An image that cannot be read is rep
 others are done. The same command resumes a run that was killed: an image is skipped if its JSON was
 made from the same file by the same models and settings.
 
+An image that does not look like a frontal chest radiograph (a photograph, a limb) is refused by a
+gate of chest diseases; --any-image predicts it with a warning (docs/explanation/is_it_a_chest.md).
+
 Images in MURA's layout (XR_HAND/patient00011/study1_positive/image1.png) or CheXpert's
 (patient00001/study1/view1_frontal.jpg) are named after their study. For MURA, OUT also receives
 study_predictions.csv: one answer per study, the mean over its images (columns:
@@ -43,7 +46,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrloc.classification.run_folder import bundle_at
-from cxrloc.configs.command_line import add_model_options, run_tool, tool_parser
+from cxrloc.configs.command_line import add_any_image, add_model_options, run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.images.read import decode_image, read_bytes, readable_images
@@ -53,14 +56,13 @@ from cxrloc.datasets.prepared.image_files import listed_images
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.layouts import study_of
-from cxrloc.datasets.readers.loose_images import image_name, images_below, unique_names
+from cxrloc.datasets.readers.loose_images import STUDIES, image_name, images_of, unique_names
 from cxrloc.detection.planning.external_models import check_unseen, detectors_at
 from cxrloc.localization.diagnosis.finished import (
     Probabilities,
     of_study,
     read_done,
     source_facts,
-    write_outputs,
 )
 from cxrloc.localization.diagnosis.prediction_table import terminal_table
 
@@ -68,7 +70,6 @@ if TYPE_CHECKING:
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis
     from cxrloc.localization.dicom_output.source import SourceImage
 
-STUDIES = "study_predictions.csv"
 EXPORT_FORMS = ("coco", "yolo", "labelstudio", "fiftyone")  # keys of exports.write.EXPORTS
 
 
@@ -90,13 +91,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
     """Predict the images that are not done yet; returns 1 if some of them failed, else 0."""
-    paths, failures = images_below(listed_images(arguments.inputs), arguments.out)
-    if not paths:
-        raise ValueError("; ".join(failures))
+    paths, failures = images_of("predict", listed_images(arguments.inputs), arguments.out)
     check_unseen(arguments.maskrcnn if arguments.ensemble else (), paths)
     thresholds = diagnoser.examination_thresholds if any(map(study_of, paths)) else {}
-    manifest = _manifest(arguments, diagnoser, started)
-    names = unique_names(paths)
+    manifest, names = _manifest(arguments, diagnoser, started), unique_names(paths)
     done = {
         path: probabilities
         for path, name in names.items()
@@ -132,7 +130,7 @@ def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
 
     if arguments.dicom_out:
         require_highdicom()
-    return load_diagnoser(
+    diagnoser = load_diagnoser(
         arguments.gate,
         arguments.maskrcnn,
         arguments.device,
@@ -141,6 +139,8 @@ def _diagnoser(arguments: argparse.Namespace) -> Diagnoser:
         arguments.labels,
         arguments.sizes,
     )
+    diagnoser.any_image = arguments.any_image
+    return diagnoser
 
 
 def _predicted(
@@ -154,17 +154,23 @@ def _predicted(
     from tqdm import tqdm
 
     from cxrloc.localization.diagnosis.diagnoser import stream
+    from cxrloc.localization.diagnosis.files import write_outputs
+    from cxrloc.localization.dicom_output.output import dicom_objects, write_dicom_objects
 
     for (path, source), image, diagnosis in stream(
         diagnoser,
-        _readable(progress(names, "images"), failures, arguments.dicom_out),
+        _readable(progress(names, "images"), failures, arguments),
     ):
+        if diagnosis.refusal:
+            failures.append(f"{path}: {diagnosis.refusal}")
+            continue
         for warning in diagnosis.warnings:
             tqdm.write(f"predict: {path}: {warning}", file=sys.stderr)
         stem = arguments.out / names[path]
         try:
             if source is not None:
-                write_dicom_objects(source, image, diagnosis, stem, manifest)
+                objects = dicom_objects(image, diagnosis, source, manifest["hashes"])
+                write_dicom_objects(objects, stem)
         except ValueError as error:
             failures.append(f"{path}: {error}")
             continue
@@ -184,22 +190,8 @@ def _write_studies(
         print(line)
 
 
-def write_dicom_objects(
-    source: SourceImage,
-    image: LoadedImage,
-    diagnosis: Diagnosis,
-    stem: Path,
-    manifest: Mapping[str, Any],
-) -> None:
-    """Write STEM.sr.dcm, STEM.pr.dcm and STEM.sc.dcm about a DICOM image."""
-    from cxrloc.localization.dicom_output import output
-
-    objects = output.dicom_objects(image, diagnosis, source, manifest["hashes"])
-    output.write_dicom_objects(objects, stem)
-
-
 def _readable(
-    paths: Iterable[Path], failures: list[str], dicom_out: bool
+    paths: Iterable[Path], failures: list[str], arguments: argparse.Namespace
 ) -> Iterator[tuple[tuple[Path, SourceImage | None], LoadedImage]]:
     """Read images one by one on demand; `failures` gets what is wrong with unreadable ones.
 
@@ -209,8 +201,9 @@ def _readable(
 
     def read(path: Path) -> tuple[LoadedImage, SourceImage | None]:
         data = read_bytes(path)  # once, for the pixels and for what objects copy
-        image = replace(decode_image(data, path), image_id=image_name(path))
-        return image, parse_source(data, path.name) if dicom_out else None
+        image = decode_image(data, path, any_body_part=arguments.any_body_part)
+        source = parse_source(data, path.name) if arguments.dicom_out else None
+        return replace(image, image_id=image_name(path)), source
 
     def failed(path: Path, error: ValueError) -> None:
         failures.append(str(error))
@@ -254,9 +247,10 @@ def _report(failures: Sequence[str], out: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
-    looked_at = "images, folders of images, or prepared folders"
+    looked_at = "images, folders, or prepared folders"
     parser.add_argument("inputs", nargs="+", type=_input, metavar="INPUT", help=looked_at)
     add_model_options(parser)
+    add_any_image(parser, body_part=True)
     fused = parser.add_argument_group("fused boxes of the detector")
     together = "of all models in its run folder, on images of patients that none was trained on"
     fused.add_argument("--ensemble", action="store_true", help=together)

@@ -28,7 +28,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxrloc.classification.run_folder import bundle_at
-from cxrloc.configs.command_line import add_model_options, port_number, run_tool, tool_parser
+from cxrloc.configs.command_line import (
+    add_any_image,
+    add_model_options,
+    port_number,
+    run_tool,
+    tool_parser,
+)
 from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.tools.server.http.limits import Limits
 
@@ -99,6 +105,7 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
     diagnoser = load_diagnoser(
         gate, maskrcnn, arguments.device, arguments.precision, arguments.runtime
     )
+    diagnoser.any_image = arguments.any_image
     bundles = bundle_files(gate, maskrcnn, arguments.runtime)
     models = loaded_models(diagnoser, list(bundles.values()))
     service = Service(diagnoser, models, limits)
@@ -143,6 +150,7 @@ def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add_model_options(parser)
+    add_any_image(parser)
     network = parser.add_argument_group("network")
     network.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"

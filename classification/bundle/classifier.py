@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cxrloc.classification.bundle.file import read_bundle, rebuilding, write_bundle
+from cxrloc.classification.bundle.file import read_bundle, read_metadata, rebuilding, write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.classifier import MAP_STRIDES, ChestClassifier, check_name
 
 if TYPE_CHECKING:
     from cxrloc.classification.network.int8 import Int8Backbone
+
+BOX_SUPERVISION = "box_supervision"  # key of what boxes taught the network, null for nothing
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class ClassifierBundle:
     examination_thresholds: Mapping[str, float | None] = field(default_factory=dict)
     int8: Int8Backbone | None = None
 
+    @property
+    def trained_with_boxes(self) -> bool:
+        """Whether boxes taught the network, or the weights it started from, where diseases are."""
+        return bool(self.metadata.get(BOX_SUPERVISION))
+
     def __post_init__(self) -> None:
         chosen = {"thresholds": self.thresholds}
         if self.examination_thresholds:
@@ -70,6 +77,7 @@ def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
             "head": model.head_kind,
             "demographics": list(model.demographics),
             "map_stride": model.map_stride,
+            **({"lse_r": model.lse_r} if model.lse_r else {}),
             "diseases": list(bundle.diseases),
             "thresholds": dict(bundle.thresholds),
             "study_thresholds": dict(bundle.examination_thresholds),
@@ -105,6 +113,7 @@ def _rebuilt(
         preprocessing.channels,
         tuple(meta["demographics"]),
         meta["map_stride"],
+        meta.get("lse_r", 0.0),
     )
     try:
         model.load_state_dict(tensors)
@@ -120,6 +129,22 @@ def _rebuilt(
         metadata=meta,
         examination_thresholds=meta["study_thresholds"],
     )
+
+
+def inherited_supervision(weights: Path) -> dict[str, Any] | None:
+    """What boxes taught the network of a bundle; None for nothing, and for a file of plain weights.
+
+    A Mask R-CNN always learns from boxes.
+    """
+    if weights.suffix != ".safetensors" or not weights.is_file():
+        return None
+    try:
+        metadata = read_metadata(weights)
+    except ValueError:  # plain weights
+        return None
+    if metadata["kind"] == "classifier" and not metadata.get(BOX_SUPERVISION):
+        return None
+    return {"initial_weights": str(weights)}
 
 
 def fingerprint(tensors: Mapping[str, torch.Tensor], more: str = "") -> str:

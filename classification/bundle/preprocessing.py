@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from cxrloc.classification.network.backbones import IMAGENET_MEAN, IMAGENET_STD
-from cxrloc.datasets.images.markers import check_markers, remove_markers
+from cxrloc.datasets.images.markers import check_markers, without_markers
 from cxrloc.datasets.images.mean_image import MeanImage
 from cxrloc.datasets.images.transforms import fit_square, input_channels
 from cxrloc.datasets.radiograph import LoadedImage
@@ -81,8 +81,8 @@ class Preprocessing:
         """
         if not images:
             return np.zeros((0, *self._square_shape), np.uint8)
-        clean = (remove_markers(image.pixels, self.markers) for image in images)
-        squares = (fit_square(pixels, self.size) for pixels in clean)
+        clean = (without_markers(image, self.markers) for image in images)
+        squares = (fit_square(image.finest, self.size) for image in clean)
         return np.stack([input_channels(s, self.input, self.clahe_clip) for s in squares])
 
     def to_tensor(self, squares: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:

@@ -53,6 +53,8 @@ class Family:
         own_name: name of a tensor in the published file -> its name in the backbone.
         refinable: each of the last two stages halves the map by a convolution, so that `refine_map`
             can undo it.
+        even: the strided layers are centred on even pixels, so cell i of a map of stride s sees the
+            area around pixel s i.
     """
 
     backbone: Callable[[str], nn.Module]
@@ -60,6 +62,7 @@ class Family:
     head_norm: str = ""
     own_name: Callable[[str], str] = str
     refinable: bool = False
+    even: bool = False
 
     def __post_init__(self) -> None:
         if len(self.stages) != STAGES:
@@ -231,6 +234,7 @@ _RESNET = Family(
     _resnet,
     (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)),
     refinable=True,
+    even=True,
 )
 _DENSENET = Family(
     _densenet,
@@ -243,7 +247,10 @@ _DENSENET = Family(
     ),
 )
 _EFFICIENTNET = Family(
-    _features_alone, _numbered((0,), (1, 2), (3,), (4, 5), (6, 7, 8)), refinable=True
+    _features_alone,
+    _numbered((0,), (1, 2), (3,), (4, 5), (6, 7, 8)),
+    refinable=True,
+    even=True,
 )
 _EFFICIENTNET_LITE = Family(
     _efficientnet_lite0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -39,7 +40,7 @@ class ClassifierOutput(NamedTuple):
 
 
 class ChestClassifier(nn.Module):
-    """Backbone - mean over the map - head. One pass gives the logits and the map for CAMs.
+    """Backbone - pooling of the map - head. One pass gives the logits and the map for CAMs.
 
     Attributes:
         backbone: (N, 3, S, S) -> (N, C, S/32, S/32), with torchvision's tensor names; (N, 1, S, S)
@@ -51,6 +52,8 @@ class ChestClassifier(nn.Module):
         demographic_head: (N, E) -> (N, D), added to the head's logits. With a linear head this
             equals one layer over the pooled map and the demographics together. It does not touch
             the map or the head, so class activation maps stay exact. Starts at 0.
+        lse_r: 0 pools by the mean over the cells; otherwise by log-sum-exp with this r (Wang et al.
+            2017), near the mean for a small r and near the maximum for a large one.
     """
 
     def __init__(
@@ -61,11 +64,12 @@ class ChestClassifier(nn.Module):
         in_channels: int = 3,
         demographics: Sequence[str] = (),
         map_stride: int = STRIDE,
+        lse_r: float = 0.0,
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.head_kind = head
-        self.map_stride = map_stride
+        self.map_stride, self.lse_r = map_stride, lse_r
         self.backbone = ARCHITECTURES[architecture].family.backbone(architecture)
         refine_map(self.backbone, halving_stages(architecture, map_stride))
         if in_channels == 1:
@@ -75,6 +79,11 @@ class ChestClassifier(nn.Module):
         if self.demographics:
             self.demographic_head = nn.Linear(width(self.demographics), num_diseases, bias=False)
             nn.init.zeros_(self.demographic_head.weight)
+
+    @property
+    def even(self) -> bool:
+        """Whether cell i of the map sees the area around pixel `map_stride` i (see `Family`)."""
+        return ARCHITECTURES[self.architecture].family.even
 
     def forward(
         self, x: torch.Tensor, demographics: torch.Tensor | None = None
@@ -97,17 +106,34 @@ class ChestClassifier(nn.Module):
         """Logits from features (N, C, h, w) of the backbone or of an export of it."""
         # the head stays in float32 under autocast: it costs nothing, and bfloat16 logits have ties
         with torch.autocast(features.device.type, enabled=False):
-            logits = self.head(features.float().mean(dim=(2, 3)))
+            logits = self.head(self.pool(features.float()))
             if self.demographics:
                 logits = logits + self._of_demographics(demographics, logits)
             return ClassifierOutput(logits, features)
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, C) from features (N, C, h, w), float32.
+
+        Either way the gradients of a channel's cells add up to 1, so that Grad-CAM's weights, their
+        means over the cells, are the same: 1 / (h w) times the gradient of the head.
+        """
+        if not self.lse_r:
+            return features.mean(dim=(2, 3))
+        cells = self.lse_r * features.flatten(2)
+        return (cells.logsumexp(dim=2) - math.log(cells.shape[2])) / self.lse_r
 
     def cell_logits(self, features: torch.Tensor) -> torch.Tensor:
         """(N, D, h, w) logits of the cells of features (N, C, h, w): their mean are the image's.
 
         Raises:
-            ValueError: for a head that is not linear, whose logits are no mean over the cells.
+            ValueError: for a head that is not linear, or another pooling than the mean: the logits
+                are no mean over the cells.
         """
+        if self.lse_r:
+            raise ValueError(
+                f"logits of a map pooled by log-sum-exp (r {self.lse_r:g}) are no mean over cells; "
+                "expected model.lse_r 0"
+            )
         if not isinstance(self.head, nn.Linear):
             raise ValueError(
                 f"the head of {self.architecture} is not one linear layer, so its logits are no "
@@ -134,6 +160,7 @@ def build_classifier(
     in_channels: int = 3,
     demographics: Sequence[str] = (),
     map_stride: int = STRIDE,
+    lse_r: float = 0.0,
 ) -> tuple[ChestClassifier, LoadReport]:
     """Build a classifier, and report which initial weights it received.
 
@@ -150,6 +177,7 @@ def build_classifier(
         demographics: inputs in addition to the image, see
             `cxrloc.classification.network.demographics`.
         map_stride: pixels to a cell of the map, 32, 16 or 8 (see `halving_stages`).
+        lse_r: 0, or r of a log-sum-exp pooling (see `ChestClassifier`).
 
     Raises:
         ValueError, FileNotFoundError: for an unknown name, a map that the network cannot have, or
@@ -162,7 +190,7 @@ def build_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ChestClassifier(
-            architecture, num_diseases, head, in_channels, demographics, map_stride
+            architecture, num_diseases, head, in_channels, demographics, map_stride, lse_r
         )
     if str(weights) == "none":
         return model, LoadReport()

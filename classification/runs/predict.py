@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from cxrloc.classification.bundle.classifier import ClassifierBundle
+from cxrloc.classification.bundle.classifier import (
+    BOX_SUPERVISION,
+    ClassifierBundle,
+    inherited_supervision,
+)
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import GateRow
 from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages
@@ -102,5 +108,15 @@ def bundle_without_thresholds(run: Run, fold: Fold, trained: Trained) -> Classif
             "fold": fold.number,
             "k": None if fold.number is None else run.prepared.k,
             "train_ids_sha256": hashlib.sha256(train_ids.encode()).hexdigest(),
+            BOX_SUPERVISION: _box_supervision(run, fold),
         },
     )
+
+
+def _box_supervision(run: Run, fold: Fold) -> dict[str, Any] | None:
+    """Number of the boxes that the box loss saw, and initial weights that saw any."""
+    seen = inherited_supervision(Path(run.config.model.weights)) or {}
+    if run.config.train.box_loss_weight:
+        boxes = len(run.regions([run.radiographs[i] for i in fold.split.train]))
+        seen |= {"boxes": boxes, "box_loss_weight": run.config.train.box_loss_weight}
+    return seen or None

@@ -78,10 +78,15 @@ class Run:
         of_images = [self.radiographs[i] for i in image_ids]
         images.labels = self.config.data.label_rules.training_labels(of_images, self.diseases, seed)
         if self.config.train.box_loss_weight:
-            images.regions = self._regions(of_images)
+            images.regions = self.regions(of_images)
         return images
 
-    def _regions(self, radiographs: Sequence[Radiograph]) -> BoxRegions:
+    def regions(self, radiographs: Sequence[Radiograph]) -> BoxRegions:
+        """Boxes that the box loss may see: those of training images.
+
+        Raises:
+            ValueError: if there is none.
+        """
         regions = BoxRegions(radiographs, self.diseases, self.config.model.size)
         if not len(regions):
             raise ValueError(
@@ -102,15 +107,32 @@ def open_run(config: ClassifierConfig) -> Run:
         raise ValueError("data.prepared is empty; expected a folder made by cxrloc prepare")
     prepared = load_prepared(Path(config.data.prepared))
     diseases = _diseases(prepared.radiographs, config.data.diseases)
-    cache = run_on_rank_zero(_pixels, config, prepared)
-    usable = [r for r in prepared.radiographs if r.image_id in cache]
+    wanted = _wanted(config, prepared.radiographs, diseases)
+    cache = run_on_rank_zero(_pixels, config, prepared, wanted)
+    usable = [r for r in wanted if r.image_id in cache]
     rules = config.data.label_rules
     facts = _label_facts(usable, diseases, rules)
     radiographs = {r.image_id: r for r in rules.meaning(usable)}
     return Run(config, prepared, radiographs, diseases, cache, facts)
 
 
-def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | ShardSet:
+def _wanted(
+    config: ClassifierConfig, radiographs: Sequence[Radiograph], diseases: Sequence[str]
+) -> list[Radiograph]:
+    """The images that some part of the split has: no others are decoded.
+
+    A sample of a sample by the same rules is that sample, so `make_folds` splits it the same way.
+    """
+    if config.data.split != "sampled":
+        return list(radiographs)
+    split = sampled_split(radiographs, diseases, seed=config.train.seed)
+    chosen = {*split.train, *split.validation, *split.test}
+    return [r for r in radiographs if r.image_id in chosen]
+
+
+def _pixels(
+    config: ClassifierConfig, prepared: PreparedData, wanted: Sequence[Radiograph]
+) -> PixelCache | ShardSet:
     data, size = config.data, config.model.size
     if data.shards:
         row_groups = row_groups_in_use(config.train.batch_size)
@@ -119,7 +141,7 @@ def _pixels(config: ClassifierConfig, prepared: PreparedData) -> PixelCache | Sh
         _check_channels(shards, config.model)
         return shards
     return PixelCache.open(
-        prepared.radiographs,
+        wanted,
         size,
         Path(data.cache or prepared.files.pixel_cache),
         workers=data.workers,

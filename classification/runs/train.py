@@ -194,6 +194,7 @@ def _train_fold(run: Run, fold: Fold) -> tuple[Trained, LoadReport]:
         in_channels=INPUTS[settings.input],
         demographics=settings.demographics,
         map_stride=settings.map_stride,
+        lse_r=settings.lse_r,
     )
     notes = random_notes(_random_layers(run, report))
     print(report, *(f"{note}." for note in notes), sep="\n", flush=True)

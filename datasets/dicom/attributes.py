@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -48,9 +49,31 @@ KEYWORDS = (*_TEXTS, *_CODES)
 
 
 def word(header: Dataset, keyword: str) -> str:
-    """The values of an attribute as one text; empty if it is absent."""
-    joined = " ".join(str(value) for value in values(header, keyword))
-    return joined.replace("_", " ").upper().strip()
+    """The values of an attribute as one text, as `plain` writes it; empty if it is absent."""
+    return plain(" ".join(str(value) for value in values(header, keyword)), header)
+
+
+def plain(text: str, header: Dataset) -> str:
+    """A text in capitals and without accents, with spaces for underscores.
+
+    A code should be of plain letters; where it is not, it is decoded as the file's texts are, or as
+    UTF-8.
+    """
+    from pydicom.charset import python_encoding
+
+    if not text.isascii():
+        stated = header.get("SpecificCharacterSet") or ()
+        names = [stated] if isinstance(stated, str) else list(stated)
+        encodings = [python_encoding[name] for name in names if name in python_encoding]
+        for encoding in ("utf-8", *encodings):
+            try:
+                text = text.encode("latin-1").decode(encoding)
+            except (UnicodeError, LookupError):
+                continue
+            break
+    letters = unicodedata.normalize("NFKD", text.replace("_", " "))
+    kept = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return unicodedata.normalize("NFC", kept).upper().strip()
 
 
 def values(header: Dataset, keyword: str) -> Sequence[object]:
@@ -64,7 +87,7 @@ def values(header: Dataset, keyword: str) -> Sequence[object]:
 def meanings(header: Dataset, keyword: str) -> list[str]:
     """The meanings of the codes in a sequence."""
     items = header.get(keyword) or ()
-    return [str(item.get("CodeMeaning") or "").upper().strip() for item in items]
+    return [plain(str(item.get("CodeMeaning") or ""), header) for item in items]
 
 
 def code_values(header: Dataset, keyword: str) -> list[str]:

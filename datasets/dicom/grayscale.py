@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.dicom.lookup_tables import as_signed, lookup_table, needed_bits
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 Values = npt.NDArray[np.float64]
 StoredValues = npt.NDArray[np.integer]
-MAX_BITS = 16
 _OUTERMOST, _BRIGHT = 0.001, 0.02  # shares of the pixels
 
 
@@ -36,15 +37,40 @@ def to_grey(stored: StoredValues, header: Dataset) -> npt.NDArray[np.uint8]:
     Raises:
         ValueError: for a lookup table or scale that violates the standard.
     """
+    return to_greys(stored, header)[0]
+
+
+def to_greys(
+    stored: StoredValues, header: Dataset
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16] | None]:
+    """The grey of `to_grey`, and the same in 0..65535 if the file has more than 8 bits.
+
+    Raises:
+        ValueError: for a lookup table or scale that violates the standard.
+    """
     ramp = stored_range(header)
     shown = shown_values(stored, header)
     if header.PhotometricInterpretation == "MONOCHROME1":
         shown = 1.0 - shown
-    table = np.rint(255.0 * shown).astype(np.uint8)
-    table[_padding(ramp, header)] = 0
-    grey: npt.NDArray[np.uint8] = table[_places(stored, ramp)]
-    grey[_padding_outside(stored, header)] = 0
-    return grey
+    shown = np.where(_padding(ramp, header), 0.0, shown)
+    places, outside = _places(stored, ramp), _padding_outside(stored, header)
+    grey = eight_bits(shown)[places]
+    grey[outside] = 0
+    if int(header.BitsStored) <= 8:
+        return grey, None
+    deep = sixteen_bits(shown)[places]
+    deep[outside] = 0
+    return grey, deep
+
+
+def eight_bits(shown: Values) -> npt.NDArray[np.uint8]:
+    """0..1 as grey values 0 to 255."""
+    return np.rint(255.0 * shown).astype(np.uint8)
+
+
+def sixteen_bits(shown: Values) -> npt.NDArray[np.uint16]:
+    """0..1 as grey values 0 to 65535."""
+    return np.rint(65535.0 * shown).astype(np.uint16)
 
 
 def shown_values(stored: StoredValues, header: Dataset) -> Values:
@@ -72,7 +98,7 @@ def stored_range(header: Dataset) -> npt.NDArray[np.int64]:
 def modality_values(stored: npt.NDArray[np.int64], header: Dataset) -> Values:
     """Modality LUT (PS3.3 C.11.1): its table, slope and intercept, or the values unchanged."""
     if header.get("ModalityLUTSequence"):
-        table, first, _ = _lut(header.ModalityLUTSequence[0], signed=bool(stored[0] < 0))
+        table, first, _ = lookup_table(header.ModalityLUTSequence[0], signed=bool(stored[0] < 0))
         return table[np.clip(stored - first, 0, len(table) - 1)]
     slope = _number(header, "RescaleSlope", 1.0)
     intercept = _number(header, "RescaleIntercept", 0.0)
@@ -210,27 +236,9 @@ def _voi_lut(values: Values, header: Dataset) -> Values | None:
     """First VOI LUT (PS3.3 C.11.2.1.1) in 0..1, or None without one."""
     if not header.get("VOILUTSequence"):
         return None
-    table, first, bits = _lut(header.VOILUTSequence[0], signed=bool(values.min() < 0))
+    table, first, bits = lookup_table(header.VOILUTSequence[0], signed=bool(values.min() < 0))
     places = np.clip(np.rint(values) - first, 0, len(table) - 1).astype(np.int64)
     return np.asarray(table[places] / (2.0 ** min(bits, needed_bits(table)) - 1.0))
-
-
-def needed_bits(table: Values) -> int:
-    """Bits of the largest entry, at least 8."""
-    return max(8, int(table.max(initial=0)).bit_length())
-
-
-def overstated_luts(header: Dataset) -> list[str]:
-    """Say of each LUT that is used how many bits it declares, if its entries need fewer."""
-    found = []
-    for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
-        if header.get(keyword):
-            table, _, bits = _lut(header[keyword].value[0], signed=False)
-            if needed_bits(table) < bits:
-                found.append(
-                    f"{keyword} declares {bits} bits, but its entries need {needed_bits(table)}"
-                )
-    return found
 
 
 def _padding(stored: npt.NDArray[np.int64], header: Dataset) -> npt.NDArray[np.bool_]:
@@ -240,7 +248,7 @@ def _padding(stored: npt.NDArray[np.int64], header: Dataset) -> npt.NDArray[np.b
         return np.zeros(stored.shape, dtype=bool)
     last = header.get("PixelPaddingRangeLimit")
     signed = header.PixelRepresentation == 1
-    ends = sorted(_signed(int(end), signed) for end in (first, first if last is None else last))
+    ends = sorted(as_signed(int(end), signed) for end in (first, first if last is None else last))
     return (stored >= ends[0]) & (stored <= ends[1])
 
 
@@ -250,30 +258,6 @@ def _padding_outside(stored: StoredValues, header: Dataset) -> npt.NDArray[np.bo
     values = stored.astype(np.int64)
     outside: npt.NDArray[np.bool_] = (values < ramp[0]) | (values > ramp[-1])
     return _padding(values, header) & outside if outside.any() else outside
-
-
-def _lut(item: Dataset, *, signed: bool) -> tuple[Values, int, int]:
-    """The entries of a lookup table, the input value of the first entry, and bits per entry."""
-    entries, first, bits = (int(value) for value in item.LUTDescriptor)
-    entries = entries or 2**16
-    first = _signed(first, signed)
-    data = item.LUTData
-    if isinstance(data, bytes):
-        order = ">" if item.original_encoding[1] is False else "<"  # words of a big-endian file
-        kind = np.uint8 if len(data) < 2 * entries else np.dtype(f"{order}u2")
-        data = np.frombuffer(data[: len(data) // 2 * 2], dtype=kind)
-    table = np.atleast_1d(np.asarray(data, dtype=np.float64))[:entries]
-    if len(table) != entries or not 8 <= bits <= MAX_BITS or table.max() >= 2**bits:
-        raise ValueError(
-            f"a lookup table has {len(table)} entries, but LUTDescriptor says {entries} of {bits} "
-            "bits; expected the same number, of 8 to 16 bits"
-        )
-    return table, first, bits
-
-
-def _signed(value: int, signed: bool) -> int:
-    """Reinterpret a value of signed pixels that the file wrote as unsigned, as many files do."""
-    return value - 2**16 if signed and value >= 2**15 else value
 
 
 def _number(header: Dataset, keyword: str, default: float) -> float:

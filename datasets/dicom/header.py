@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cxrloc.datasets.dicom import attributes, scope
 from cxrloc.datasets.dicom.deflated import BoundedFile, DeflatedFileError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DICOM_SUFFIXES: tuple[str, ...] = (".dcm", ".dicom")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # all but escape and white space
 _MAGIC, _MAGIC_AT = b"DICM", 128
+_GROUPS = (0x0002, 0x0008, 0x0010, 0x0018, 0x0020, 0x0028)
+_BIG_ENDIAN = tuple(group.to_bytes(2, "big") for group in _GROUPS)
+_LONG_FORMS = (b"OB", b"OW", b"SQ", b"UN", b"UT")  # kinds whose length has four bytes
 IMAGE_KEYWORDS = (
     *scope.KEYWORDS,
     *["Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"],
@@ -53,8 +56,34 @@ OPTIONAL_NUMBERS = {
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether `data`, at least the first 132 bytes of a file, starts a DICOM file."""
-    return data[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] == _MAGIC
+    """Whether `data`, the first 132 bytes of a file or more, starts a DICOM file.
+
+    Without a preamble it does if its first two elements are of groups that come before the pixels,
+    in ascending order and in one of the encodings.
+    """
+    if data[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] == _MAGIC:
+        return True
+    first = _element(data, 0)
+    second = None if first is None else _element(data, first[1])
+    if first is None or second is None or first[0] >= second[0]:
+        return False
+    return first[0] >> 16 in _GROUPS and second[0] >> 16 in _GROUPS
+
+
+def _element(data: bytes, start: int) -> tuple[int, int] | None:
+    """Tag of the element at a place and the place after it; None if there is none."""
+    order: Literal["little", "big"] = "big" if data[:2] in _BIG_ENDIAN else "little"
+    head = data[start : start + 12]
+    if len(head) < 8:
+        return None
+    group, element = (int.from_bytes(head[i : i + 2], order) for i in (0, 2))
+    if head[4:6] in _LONG_FORMS and len(head) == 12:
+        length, begin = int.from_bytes(head[8:12], order), 12
+    elif head[4:6].isalpha() and head[4:6].isupper():
+        length, begin = int.from_bytes(head[6:8], order), 8
+    else:  # without its kind
+        length, begin = int.from_bytes(head[4:8], order), 8
+    return group << 16 | element, start + begin + length
 
 
 def parse_header(data: bytes) -> Dataset:

@@ -29,17 +29,17 @@ _J2K_SIZE = b"\xff\x4f\xff\x51"  # its sample precision is byte 42
 _JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3\xf7]\x00[\x0b\x11](.)", re.DOTALL)
 
 
-def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
-    """Decode the bytes of a DICOM file to an image.
+def decode_dicom(data: bytes, image_id: str, *, any_body_part: bool = False) -> LoadedImage:
+    """Decode the bytes of a DICOM file to an image; `any_body_part`: not of chests alone.
 
     Raises:
         ValueError: for a refused (see `datasets/dicom/scope.py`), truncated or damaged file.
     """
     header = parse_header(data)
     try:
-        notes = scope.check_scope(header)
+        notes = scope.check_scope(header, any_body_part=any_body_part)
         stated = int(header.BitsStored)
-        pixels = grayscale.to_grey(stored_values(header, data), header)
+        pixels, deep = grayscale.to_greys(stored_values(header, data), header)
         notes = (*notes, *_bits_warnings(header, stated))
         return LoadedImage(
             image_id,
@@ -50,6 +50,7 @@ def decode_dicom(data: bytes, image_id: str) -> LoadedImage:
             view=view.view(header),
             sex=attributes.sex(header),
             age_years=attributes.age_years(header),
+            deep=deep,
         )
     except ValueError:
         raise

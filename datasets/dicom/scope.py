@@ -1,8 +1,8 @@
 """Decide which DICOM objects are refused and which are read with a warning.
 
 Refused: anything but a single grey projection radiograph (CT, MR, reports, presentation states,
-colour, multi-frame ...), and images whose coded attributes name another body part. The reader does
-not know the model, so models of limbs, too, take limbs only as PNG or JPEG. Read with a warning:
+colour, multi-frame ...), and images whose coded attributes name another body part, unless
+any is asked for (models of limbs). Read with a warning:
 lateral, oblique and decubitus views, raw detector data, a missing or contradictory body part, an
 image without a usable window, attributes that contradict each other on black and white, non-square
 pixels, and burned-in text.
@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cxrloc.datasets.dicom import attributes, view
 from cxrloc.datasets.dicom.attributes import descriptions, meanings, short, values, word
-from cxrloc.datasets.dicom.grayscale import MAX_BITS, overstated_luts, usable_window
+from cxrloc.datasets.dicom.grayscale import usable_window
+from cxrloc.datasets.dicom.lookup_tables import MAX_BITS, overstated_luts
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -38,7 +40,15 @@ STORAGE_CLASSES = {
 # decompression bomb) is refused before decoding.
 MAX_PIXELS = 100_000_000
 
-CHEST = re.compile(r"CHEST|THORAX|THORACIC CAVITY|TORAX|TORACE|LUNG|PULMO|POUMON|PECHO|\bCXR\b")
+# Without accents. The words for the chest are those that PixelMed's CTAnatomy knows, each in a form
+# that the thoracic spine or the breast does not have.
+CHEST = re.compile(
+    r"CHEST|THORAX|THORACIC CAVITY|TORAX|TORACE|TORACICO\b|LUNG|PULMO|POUMON|PECHO|PEITO|POITRINE"
+    r"|BRUSTKORB|BROSTKORG|BORSTKAS|RINDKERE|RINTAKEHA|HRUDN[IНH]K|MELLKAS|KRUTINES LASTA|KLATKA"
+    r"|ГРУДНАЯ КЛЕТКА|\bГРУДЬ\b|胸部|胸郭|흉부|\bCXR\b"
+)
+# in a code alone: too short for free text, in which they may be names
+_CHEST_CODE = re.compile(r"\b(TOR|TORSE|BORST|HRUDN|POTTER)\b|^胸$")
 OTHER_PART = re.compile(
     r"\b(ABDOMEN|PELVIS|SKULL|HEAD|NECK|SPINE|HIPS?|KNEES?|ANKLES?|F[OE]{2}T|HANDS?|WRISTS?|ELBOWS?"
     r"|SHOULDERS?|HUMERUS|FOREARM|FEMUR|TIBIA|FIBULA|FINGERS?|THUMB|TOES?|EXTREMITY|ARM|LEG|BREAST"
@@ -64,8 +74,11 @@ KEYWORDS = (
 )
 
 
-def check_scope(header: Dataset) -> tuple[str, ...]:
+def check_scope(header: Dataset, *, any_body_part: bool = False) -> tuple[str, ...]:
     """Warnings about an image, one sentence each, without any text about the patient.
+
+    Args:
+        any_body_part: warn of images of another body part than the chest.
 
     Raises:
         ValueError: for a refused object, stating the reason.
@@ -74,7 +87,7 @@ def check_scope(header: Dataset) -> tuple[str, ...]:
     _refuse_unreadable_pixels(header)
     checks = (
         _modality,
-        _body_part,
+        partial(_body_part, any_body_part=any_body_part),
         view.view_warning,
         _animal,
         _raw,
@@ -137,21 +150,27 @@ def _modality(header: Dataset) -> Iterable[str]:
         yield f"Modality is {stated}: nothing confirms that this is a radiograph."
 
 
-def _body_part(header: Dataset) -> Iterable[str]:
+def _is_chest(code: str) -> bool:
+    return bool(CHEST.search(code) or _CHEST_CODE.search(code))
+
+
+def _body_part(header: Dataset, *, any_body_part: bool) -> Iterable[str]:
     """At most one warning; a coded body part other than the chest is refused if uncontradicted."""
     coded = {"BodyPartExamined": word(header, "BodyPartExamined")}
     coded["AnatomicRegionSequence"] = " ".join(meanings(header, "AnatomicRegionSequence"))
     coded = {name: text for name, text in coded.items() if text not in _NOT_STATED}
-    others = [f"{name} is {short(text)}" for name, text in coded.items() if not CHEST.search(text)]
-    chest = [name for name, text in coded.items() if CHEST.search(text)]
+    others = [f"{name} is {short(text)}" for name, text in coded.items() if not _is_chest(text)]
+    chest = [name for name, text in coded.items() if _is_chest(text)]
     chest += [name for name, text in descriptions(header) if CHEST.search(text)]
-    if others and not chest:
+    if others and not chest and not any_body_part:
         raise ValueError(
-            f"not a chest image: {others[0]}; expected CHEST. If it does show a chest, correct "
-            "the attribute or export the image as PNG. Models of limbs (MURA) take only PNG or "
-            "JPEG"
+            f"not a chest image: {others[0]}; expected CHEST. If it does show a chest, or the "
+            "models are of that part, --any-body-part of `cxrloc predict` reads it; elsewhere, "
+            "correct the attribute or export the image as PNG"
         )
-    if others:
+    if others and not chest:
+        yield f"Not a chest image: {others[0]}."
+    elif others:
         yield f"{others[0]}, but {chest[0]} names the chest: read as a chest image."
     elif not chest:
         matches = [(name, OTHER_PART.search(text)) for name, text in descriptions(header)]

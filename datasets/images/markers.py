@@ -13,7 +13,7 @@ boxes. It misses letters that are darker than their surroundings, blurred, or de
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ MARKERS: tuple[str, ...] = get_args(Markers)
 MARKERS_VERSION = 1  # increase it when the result for the same image changes: caches depend on it
 Boxes = npt.NDArray[np.float64]
 _Flags = npt.NDArray[np.bool_]
+AnyGrey = TypeVar("AnyGrey", npt.NDArray[np.uint8], npt.NDArray[np.uint16])
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,13 @@ def find_markers(pixels: Grey, body: Mask | None = None) -> FoundMarkers:
     return _found(every, _clusters(every.boxes_xyxy, RULE.gap), pixels.shape)
 
 
-def remove_markers(pixels: Grey, how: str, found: FoundMarkers | None = None) -> Grey:
+def remove_markers(pixels: AnyGrey, how: str, found: FoundMarkers | None = None) -> AnyGrey:
     """Remove the markers: a copy, or `pixels` itself if nothing changes.
 
     Args:
         how: `keep` changes nothing; `mask` fills each marker with the median grey around it;
             `inpaint` continues the surroundings inwards (Telea 2004).
-        found: the result of `find_markers`, if already computed.
+        found: the result of `find_markers`; it may be left out for pixels of 8 bits.
 
     Raises:
         ValueError: for any other value of `how`.
@@ -124,19 +125,24 @@ def remove_markers(pixels: Grey, how: str, found: FoundMarkers | None = None) ->
     check_markers(how)
     if how == "keep":
         return pixels
-    found = find_markers(pixels) if found is None else found
+    found = find_markers(pixels.astype(np.uint8, copy=False)) if found is None else found
     if not found.mask.any():
         return pixels
     if how == "mask":
         return _filled(pixels, found.mask)
     radius = max(2.0, 3.0 * max(pixels.shape) / FRAME)
     painted = cv2.inpaint(pixels, found.mask.astype(np.uint8), radius, cv2.INPAINT_TELEA)
-    return np.asarray(painted, dtype=np.uint8)
+    return np.asarray(painted, dtype=pixels.dtype)
 
 
 def without_markers(image: LoadedImage, how: str) -> LoadedImage:
-    """Copy of the image, its pixels processed by `remove_markers`."""
-    return replace(image, pixels=remove_markers(image.pixels, how))
+    """The image, its pixels processed by `remove_markers`; a copy if they change."""
+    check_markers(how)
+    if how == "keep":
+        return image
+    found = find_markers(image.pixels)
+    deep = None if image.deep is None else remove_markers(image.deep, how, found)
+    return replace(image, pixels=remove_markers(image.pixels, how, found), deep=deep)
 
 
 def check_markers(how: str) -> None:
@@ -228,7 +234,7 @@ def _found(
     return FoundMarkers(clipped, wide)
 
 
-def _filled(pixels: Grey, mask: Mask) -> Grey:
+def _filled(pixels: AnyGrey, mask: Mask) -> AnyGrey:
     """Fill each part of the mask with the median of a ring around it."""
     filled = pixels.copy()
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))

@@ -53,7 +53,9 @@ def decode_picture(data: bytes) -> tuple[Pixels, tuple[str, ...]]:
         ValueError: for a damaged file or another format.
     """
     if not is_png_or_jpeg(data):
-        raise ValueError(f"{_kind(data)}; expected PNG, JPEG or DICOM. Convert it, as grey values")
+        name = format_name(data)
+        kind = f"a {name} file" if name else "not an image, or of an unknown format"
+        raise ValueError(f"{kind}; expected PNG, JPEG or DICOM. Convert it, as grey values")
     pixels = _jpeg(data) if is_jpeg(data) else _with_opencv(data)
     number = orientation(data)
     if number not in _TURNS:
@@ -64,11 +66,11 @@ def decode_picture(data: bytes) -> tuple[Pixels, tuple[str, ...]]:
     return np.ascontiguousarray(upright), (warning,)
 
 
-def _kind(data: bytes) -> str:
-    known = [name for start, name in _SIGNATURES.items() if data.startswith(start)]
+def format_name(data: bytes) -> str:
+    """Name of a format that is not read, by the first bytes of a file; empty if unknown."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        known = ["WebP"]
-    return f"a {known[0]} file" if known else "not an image, or of an unknown format"
+        return "WebP"
+    return next((name for start, name in _SIGNATURES.items() if data.startswith(start)), "")
 
 
 def _jpeg(data: bytes) -> Pixels:

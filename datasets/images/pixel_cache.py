@@ -25,8 +25,8 @@ import numpy.typing as npt
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.files.runs.workers import thread_pool
-from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, remove_markers
-from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.datasets.images.markers import MARKERS_VERSION, check_markers, without_markers
+from cxrloc.datasets.images.read import UnreadableImageError, read_image
 from cxrloc.datasets.images.transforms import fit_square
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import Radiograph
@@ -198,7 +198,7 @@ def _state(radiograph: Radiograph) -> str:
 
 
 def _key(states: Mapping[str, str], size: int, kind: str) -> str:
-    digest = hashlib.sha256(f"2 {size} {kind}".encode())
+    digest = hashlib.sha256(f"3 {size} {kind}".encode())
     for image_id, state in states.items():
         digest.update(f"{image_id}\0{state}\n".encode())
     return digest.hexdigest()[:16]
@@ -241,7 +241,8 @@ def _make(
 
     def square(radiograph: Radiograph) -> npt.NDArray[np.uint8] | str:
         try:
-            return fit_square(remove_markers(read_grey(radiograph.file), markers), size)
+            image = without_markers(read_image(radiograph.file), markers)
+            return fit_square(image.finest, size)
         except UnreadableImageError as error:
             return error.reason
 

@@ -8,7 +8,7 @@ is checked first (see `headers`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -18,18 +18,20 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from cxrloc.datasets.dicom.grayscale import stretch_range
+from cxrloc.datasets.dicom.grayscale import eight_bits, sixteen_bits, stretch_range
 from cxrloc.datasets.dicom.header import DICOM_SUFFIXES, is_dicom
 from cxrloc.datasets.dicom.reader import decode_dicom
-from cxrloc.datasets.images.doubts import colour_doubts, grey_doubts
+from cxrloc.datasets.images.doubts.grey import colour_doubts, grey_doubts
 from cxrloc.datasets.images.headers import is_png_or_jpeg, structural_fault
-from cxrloc.datasets.images.pictures import decode_picture
+from cxrloc.datasets.images.pictures import decode_picture, format_name
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 
 Item = TypeVar("Item")
 Image = TypeVar("Image")
 GreyImage = npt.NDArray[np.uint8]
 
+_FIRST_BYTES = 4096
+_NAMED = 5  # files that a sentence names
 IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES)
 
 
@@ -56,14 +58,18 @@ def read_image(path: str | Path) -> LoadedImage:
     return decode_image(read_bytes(Path(path)), Path(path))
 
 
-def decode_image(data: bytes, path: Path) -> LoadedImage:
-    """Decode the bytes of a file as `read_image` does; `path` only names the image."""
+def decode_image(data: bytes, path: Path, *, any_body_part: bool = False) -> LoadedImage:
+    """Decode the bytes of a file as `read_image` does; `path` only names the image.
+
+    Args:
+        any_body_part: warn of DICOM images of another body part than the chest.
+    """
     fault = structural_fault(data)
     if fault:
         raise UnreadableImageError(path, fault)
     try:
-        if is_dicom(data) or (path.suffix.lower() in DICOM_SUFFIXES and not is_png_or_jpeg(data)):
-            image = decode_dicom(data, path.name)
+        if is_dicom(data) or (path.suffix.lower() in DICOM_SUFFIXES and not _is_other(data)):
+            image = decode_dicom(data, path.name, any_body_part=any_body_part)
         else:
             image = _picture(data, path.name)
     except ValueError as error:
@@ -72,11 +78,16 @@ def decode_image(data: bytes, path: Path) -> LoadedImage:
     return replace(image, warnings=(*image.warnings, *doubts)) if doubts else image
 
 
+def _is_other(data: bytes) -> bool:
+    return is_png_or_jpeg(data) or bool(format_name(data))
+
+
 def _picture(data: bytes, name: str) -> LoadedImage:
     decoded, notes = decode_picture(data)
-    pixels = to_grey(decoded)
+    pixels, deep = to_greys(decoded)
     notes = (*notes, *colour_doubts(decoded))
-    return LoadedImage(name, pixels, (pixels.shape[0], pixels.shape[1]), warnings=notes)
+    size_hw = (pixels.shape[0], pixels.shape[1])
+    return LoadedImage(name, pixels, size_hw, warnings=notes, deep=deep)
 
 
 def read_grey(path: Path) -> GreyImage:
@@ -92,26 +103,39 @@ def read_grey(path: Path) -> GreyImage:
     return read_image(path).pixels
 
 
-def decode_grey(data: bytes, path: Path) -> GreyImage:
-    """Decode the bytes of a file as `read_grey` does; `path` only names the file in errors."""
-    return decode_image(data, path).pixels
-
-
 def is_image_file(path: Path) -> bool:
-    """Whether the suffix, or for unknown suffixes the first bytes, mark a file as an image.
+    """Whether the suffix, or for other suffixes the first bytes, mark a file as an image.
 
-    DICOM files are recognised by their bytes: on discs they are named IM000001 or end with a
-    number. A disc's table of contents (DICOMDIR) is not an image.
+    DICOM files are named IM000001 on discs or end with a number. A disc's table of contents
+    (DICOMDIR) is not an image.
     """
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
-    if path.name.upper() == "DICOMDIR":
-        return False
+    data = b"" if path.name.upper() == "DICOMDIR" else first_bytes(path)
+    return is_dicom(data) or is_png_or_jpeg(data)
+
+
+def first_bytes(path: Path) -> bytes:
+    """Enough of a file to tell its format; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return is_dicom(file.read(132))
+            return file.read(_FIRST_BYTES)
     except OSError:
-        return False
+        return b""
+
+
+def passed_over(folder: Path, others: Sequence[Path], images: int) -> str:
+    """A sentence that counts and names the files of a folder that are no images; may be empty."""
+    if not others:
+        return ""
+    names = [
+        f"{path.name} ({name})" if (name := format_name(first_bytes(path))) else path.name
+        for path in others[:_NAMED]
+    ]
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    total = len(others) + images
+    are = "file is no image" if total == 1 else "files are no images"
+    return f"{folder}: {len(others)} of {total} {are} that are read: {', '.join(names)}{more}"
 
 
 def read_radiograph(radiograph: Radiograph) -> LoadedImage:
@@ -121,7 +145,8 @@ def read_radiograph(radiograph: Radiograph) -> LoadedImage:
         UnreadableImageError: names the file and the fault.
         ValueError: for a radiograph without a file.
     """
-    return radiograph.image(read_grey(radiograph.file))
+    image = read_image(radiograph.file)
+    return radiograph.image(image.pixels, image.deep)
 
 
 def print_left_out(radiograph: Radiograph, error: ValueError) -> None:
@@ -163,8 +188,14 @@ def read_bytes(path: Path) -> bytes:
         raise UnreadableImageError(path, error.strerror or str(error)) from error
 
 
-def to_grey(pixels: npt.NDArray[np.generic]) -> GreyImage:
-    """Convert decoded uint8 or uint16 pixels (H, W), or (H, W, C) in BGR(A), to grey uint8."""
+def to_greys(
+    pixels: npt.NDArray[np.generic],
+) -> tuple[GreyImage, npt.NDArray[np.uint16] | None]:
+    """Convert decoded pixels (H, W), or (H, W, C) in BGR(A), to grey uint8, and uint16 from uint16.
+
+    Raises:
+        ValueError: for other types or shapes.
+    """
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"pixels are {pixels.dtype}, expected uint8 or uint16")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -174,9 +205,9 @@ def to_grey(pixels: npt.NDArray[np.generic]) -> GreyImage:
     if pixels.ndim != 2:
         raise ValueError(f"pixels have shape {pixels.shape}, expected 1, 3 or 4 channels")
     if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels, dtype=np.uint8)
+        return np.ascontiguousarray(pixels, dtype=np.uint8), None
     counts = np.bincount(pixels.ravel(), minlength=2**16)
     values = np.arange(2**16, dtype=np.float64)
     low, high = stretch_range(values, counts)
-    table = np.rint(255.0 * np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0))
-    return np.asarray(table.astype(np.uint8)[pixels], dtype=np.uint8)
+    shown = np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
+    return eight_bits(shown)[pixels], sixteen_bits(shown)[pixels]

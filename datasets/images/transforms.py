@@ -19,6 +19,7 @@ import numpy.typing as npt
 Square = npt.NDArray[np.uint8]
 # `stretch` maps the grey values at these quantiles of an image to black and white
 STRETCH_SHARES = (0.02, 0.98)
+_SIXTEEN_TO_EIGHT = 65535 / 255
 
 
 def square_scale(size_hw: tuple[int, int], size: int) -> float:
@@ -28,22 +29,27 @@ def square_scale(size_hw: tuple[int, int], size: int) -> float:
     return size / max(size_hw)
 
 
-def fit_square(pixels: Square, size: int) -> Square:
+def fit_square(pixels: Square | npt.NDArray[np.uint16], size: int) -> Square:
     """Scale grey pixels (H, W) to fit (size, size), padded with zeros at the right or bottom.
 
-    Shrinking averages over areas, enlarging interpolates linearly.
+    Shrinking averages over areas, enlarging interpolates linearly. Pixels of 16 bits are rounded to
+    8 only afterwards.
     """
-    if pixels.ndim != 2 or pixels.dtype != np.uint8:
-        raise ValueError(f"expected grey uint8 (H, W), got {pixels.dtype} {pixels.shape}")
+    if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"expected grey uint8 or uint16 (H, W), got {pixels.dtype} {pixels.shape}")
     height, width = pixels.shape
     inner = fitted((height, width), size)[::-1]
+    scaled: npt.NDArray[Any] = pixels
     if inner != (height, width):
         how = cv2.INTER_AREA if size < max(height, width) else cv2.INTER_LINEAR
-        pixels = cv2.resize(pixels, inner[::-1], interpolation=how).astype(np.uint8, copy=False)
+        scaled = np.asarray(cv2.resize(pixels, inner[::-1], interpolation=how))
+    if pixels.dtype == np.uint16:
+        scaled = np.rint(scaled / _SIXTEEN_TO_EIGHT)
+    grey = np.ascontiguousarray(scaled, dtype=np.uint8)
     if inner == (size, size):
-        return np.ascontiguousarray(pixels)
+        return grey
     square = np.zeros((size, size), dtype=np.uint8)
-    square[: inner[0], : inner[1]] = pixels
+    square[: inner[0], : inner[1]] = grey
     return square
 
 

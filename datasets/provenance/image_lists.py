@@ -29,7 +29,7 @@ LISTING_HINT = (
     "run the training's command again: finished parts are skipped, and each gets its "
     f"{TRAINING_IMAGES}"
 )
-_COLUMNS = ("image_id", "patient_id", "part")
+LIST_COLUMNS = ("image_id", "patient_id", "part")
 # columns in lower-case letters and digits
 _IMAGE_COLUMNS = ("imageid", "imageindex", "path", "filename")
 _PATIENT_COLUMN = "patientid"  # RSNA's tables have no other column: there it names images
@@ -157,7 +157,7 @@ def write_training_images(
         rows += [(image, patient, part) for image, patient in before.patient_of.items()]
         handle.writelines(f"{_UNLISTED}{name}\n" for name in before.unlisted)
     writer = csv.writer(handle, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    writer.writerow(LIST_COLUMNS)
     writer.writerows(rows)
     write_text(bundle.parent / TRAINING_IMAGES, handle.getvalue())
     return bundle.parent / TRAINING_IMAGES
@@ -173,7 +173,8 @@ def read_training_images(path: Path) -> ImageList:
         raise FileNotFoundError(f"no {path}: the training images are unknown; {LISTING_HINT}")
     images = read_csv(path)
     if not images.parts:
-        raise ValueError(f"{path}: no image has a part; expected columns {', '.join(_COLUMNS)}")
+        columns = ", ".join(LIST_COLUMNS)
+        raise ValueError(f"{path}: no image has a part; expected columns {columns}")
     return images
 
 

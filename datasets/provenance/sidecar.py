@@ -4,7 +4,7 @@
 the images that it predicted, including those without any finding. `models` names each model's
 bundle and training images, and `masks` a results file with masks. Paths are relative to the
 sidecar's folder, so a run can be moved as a whole. `external` is there where the models predicted
-another data set than their own (see `Provenance`).
+another data set than their own, and `saw` where a reader must be told more (see `Provenance`).
 """
 
 from __future__ import annotations
@@ -59,6 +59,9 @@ class Provenance:
         external: None if the models predicted their own data set; otherwise `trained_on` (prepared
             folders), `predicted`, `labels` (disease of the models -> name in the ground truth, or
             null) and `no_counterpart` (`model` and `ground_truth`: names of either alone).
+        saw: what was shown to the localizer beside its models' training images, as a clause; empty
+            if nothing.
+        localizer: name under which `cxrloc localize` built it; empty for other files.
         problem: why the sidecar cannot tell which images were predicted; empty if it can.
     """
 
@@ -66,8 +69,10 @@ class Provenance:
     images_by_model: Mapping[str, tuple[str, ...]] = field(repr=False, default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(repr=False, default_factory=dict)
     masks: Path | None = None
+    saw: str = ""
     problem: str = ""
     external: Mapping[str, Any] | None = field(repr=False, default=None)
+    localizer: str = ""
 
     @property
     def images(self) -> frozenset[str]:
@@ -155,9 +160,9 @@ def read_sidecar(path: Path) -> Provenance:
         raise ValueError(f"cannot read {path} as JSON: {error}") from error
     if not isinstance(record, dict):
         raise ValueError(f"{path} holds a JSON {type(record).__name__}, expected an object")
-    problem = _problem(record, path)
+    problem, saw = _problem(record, path), str(record.get("saw", ""))
     if problem:
-        return Provenance(path, problem=problem)
+        return Provenance(path, saw=saw, problem=problem)
     images = {str(model): tuple(map(str, names)) for model, names in record["images"].items()}
     models = record["models"]
     unnamed = [model for model in images if models and model not in models]
@@ -169,12 +174,21 @@ def read_sidecar(path: Path) -> Provenance:
         images,
         models,
         None if masks is None else path.parent / masks,
+        saw,
         external=record.get("external"),
+        localizer=_localizer(record),
     )
+
+
+def _localizer(record: Mapping[str, Any]) -> str:
+    config = record.get("config")
+    return str(config.get("localizer", "")) if isinstance(config, dict) else ""
 
 
 def _problem(record: Mapping[str, Any], path: Path) -> str:
     """Why the record is not usable; empty if it is."""
+    if record.get("problem"):
+        return str(record["problem"])
     images, models = record.get("images"), record.get("models")
     listed = isinstance(images, dict) and all(isinstance(names, list) for names in images.values())
     if not listed or not isinstance(models, dict):

@@ -1,6 +1,7 @@
 """Read CheXpert in its own layout, full (`CheXpert-v1.0`) or small (`CheXpert-v1.0-small`).
 
     root/train.csv, valid.csv                              labels, one row an image (valid optional)
+    root/test_labels.csv                                   the test part's, with `--label-file`
     root/train/patient00001/study1/view1_frontal.jpg       and so on, as in the column Path
 
 The release of 2021 in batches has train's patients in `CheXpert-v1.0 batch 2 (train 1)` to `batch 4
@@ -11,7 +12,9 @@ image has the same id in both releases. A label is 1 (mentioned as present), 0 (
 absent), -1 (uncertain) or blank (not mentioned). The record keeps all four: an uncertain label is
 NaN and listed in `uncertain`, a blank one is only NaN. The training's configuration decides how
 they count (`cxrloc.datasets.label_policies`). `official` is `train_val` for train.csv and `test`
-for valid.csv, which was labelled by three radiologists.
+for valid.csv, which was labelled by three radiologists, and for images in test/. The labels of the
+official test part have no columns Sex, Age, Frontal/Lateral and AP/PA: sex and age are unknown, and
+the file's name tells frontal from lateral.
 
 The files do not state image sizes. `size_hw` is read from the header of the file on disk, without
 decoding it: with the small release, boxes are in the frame of the small images.
@@ -43,7 +46,8 @@ from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 LABEL_FILES: dict[str, str] = {"train.csv": "train_val", "valid.csv": "test"}
 UNCERTAIN = -1.0
 _WHO = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
-_PATH = re.compile(r"[^/]+/((?:train|valid|test)/(patient\d+)/(study\d+)/[^/]+)")
+_PATH = re.compile(r"(?:[^/]+/)?((?:train|valid|test)/(patient\d+)/(study\d+)/[^/]+)")
+_SIDE = re.compile(r"(?i)_(frontal|lateral)\b")
 _SEX = {"Male": "M", "Female": "F", "Unknown": "", "": ""}
 _LABELS = {
     "1.0": 1.0,
@@ -73,7 +77,8 @@ def index(
 
     Args:
         label_file: file to read in place of train.csv, with the same columns (such as CheXbert's
-            labels of the same reports); a bare name is looked up in `root`.
+            labels of the same reports), or the labels of the official test part, which are then
+            read alone; a bare name is looked up in `root`.
         frontal_only: skip the lateral images.
 
     Raises:
@@ -99,7 +104,8 @@ def _label_files(root: Path, asked: Path | None, warnings: ReaderWarnings) -> di
     if not train.is_file():
         raise FileNotFoundError(
             f"no label file {train}; expected a folder with train.csv, valid.csv and the "
-            "images in train/ and valid/ (CheXpert-v1.0 or CheXpert-v1.0-small)"
+            "images in train/ and valid/ (CheXpert-v1.0 or CheXpert-v1.0-small). Other label "
+            "files, such as those of the official test part, are given with --label-file"
         )
     if not valid.is_file():
         warnings.warn("no label file of the official test part", [valid.name])
@@ -111,16 +117,19 @@ def _table(files: dict[Path, str], warnings: ReaderWarnings) -> pd.DataFrame:
     """The rows of all files, plus the columns `image`, `patient`, `study` and `part`."""
     tables = []
     for path, part in files.items():
-        rows = _read(path)
+        rows = _read(path, warnings)
         if rows.empty and part == "train_val":
             raise ValueError(f"{path} has a header but no rows; is the copy complete?")
         equal = rows.duplicated()
         warnings.warn("equal duplicate rows dropped", rows["image"][equal].tolist())
-        tables.append(rows[~equal].assign(part=part))
+        tested = rows["image"][~equal].str.startswith("test/")
+        tables.append(rows[~equal].assign(part=np.where(tested, "test", part)))
         contrary = tables[-1]["image"].duplicated()
         if contrary.any():
             image = tables[-1]["image"][contrary].iloc[0]
             raise ValueError(f"{path}: image {image} has contradictory rows; keep one")
+        if tested.all():
+            break  # the official test part alone
     both = set.intersection(*(set(rows["patient"]) for rows in tables)) if tables[1:] else set()
     if both:
         raise ValueError(
@@ -130,9 +139,26 @@ def _table(files: dict[Path, str], warnings: ReaderWarnings) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _with_patients(path: Path, table: pd.DataFrame, warnings: ReaderWarnings) -> pd.DataFrame:
+    """Fill in the columns that the labels of the official test part lack, all four of them."""
+    if "Path" not in table or any(name in table for name in _WHO[1:]):
+        return table
+    sides = table["Path"].str.extract(_SIDE.pattern)[0].str.capitalize()
+    if sides.isna().any():
+        row = first_row(sides.isna())
+        raise ValueError(
+            f"{path} has no columns {list(_WHO[1:])}, and data row {row + 1}, "
+            f"{table['Path'].iloc[row]!r}, does not say frontal or lateral"
+        )
+    warnings.note("label files without sex, age, AP and PA", [path.name])
+    blank = dict.fromkeys(("Sex", "Age", "AP/PA"), "")
+    return table.assign(**blank, **{"Frontal/Lateral": sides})
+
+
+def _read(path: Path, warnings: ReaderWarnings) -> pd.DataFrame:
     table = read_text_columns(path)
     table.columns = table.columns.str.strip()
+    table = _with_patients(path, table, warnings)
     missing = [name for name in (*_WHO, *CHEXPERT_LABELS) if name not in table]
     if missing:
         raise ValueError(f"{path} has no column {missing}; its header is {list(table.columns)}")
@@ -209,7 +235,8 @@ def _views(table: pd.DataFrame, warnings: ReaderWarnings) -> list[str]:
     """AP, PA or whatever the row says; for a blank field `Lateral` or `Frontal`."""
     images, frontal = table["image"], table["Frontal/Lateral"] == "Frontal"
     blank = table["AP/PA"] == ""
-    warnings.warn("frontal images without AP or PA", images[frontal & blank].tolist())
+    stated = ~images.str.startswith("test/")  # the labels of the test part have no such column
+    warnings.warn("frontal images without AP or PA", images[frontal & blank & stated].tolist())
     odd = frontal & ~table["AP/PA"].isin(["AP", "PA", ""])
     warnings.note("frontal images that are neither AP nor PA", images[odd].tolist())
     views: list[str] = table["AP/PA"].where(~blank, table["Frontal/Lateral"]).tolist()
@@ -226,7 +253,9 @@ def _sexes(table: pd.DataFrame, warnings: ReaderWarnings) -> list[str]:
 def _ages(table: pd.DataFrame, warnings: ReaderWarnings) -> list[float]:
     """Years; NaN for 0, which the release writes for unknown ages, and for invalid values."""
     ages = pd.to_numeric(table["Age"], errors="coerce")
-    warnings.warn("unreadable ages", table["image"][ages.isna()].tolist())
+    wrong = ages.isna() & (table["Age"] != "")
+    warnings.warn("unreadable ages", table["image"][wrong].tolist())
+    warnings.note("age unknown", table["image"][table["Age"] == ""].tolist())
     warnings.note("age 0 taken as unknown", table["image"][ages == 0].tolist())
     years: list[float] = ages.where(ages > 0).tolist()
     return years

@@ -6,14 +6,18 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from cxrloc.datasets.files.runs.workers import thread_pool
-from cxrloc.datasets.images.read import IMAGE_SUFFIXES
+from cxrloc.datasets.images.read import IMAGE_SUFFIXES, is_image_file
+from cxrloc.datasets.images.sizes import size_hw
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.readers.index import ReaderWarnings
 
 _PREFERRED = ((".jpg", ".jpeg"), (".png",))
+
+OTHER_PICTURES = "images in a format that is not read; convert them to PNG"
+NO_IMAGES = "files among the images that are no images that are read"
+_OTHER_FORMATS = (".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".nii", ".nii.gz")
+_TABLES = (".txt", ".xml", ".json", ".csv", ".yaml", ".yml")
 
 _CHUNK = 500
 _UNKNOWN_SIZE = (1, 1)  # for a missing image, which never has boxes
@@ -46,15 +50,14 @@ def _look(names: Sequence[str]) -> list[tuple[Path | None, _Size | None]]:
 def _find(path: str) -> Path | None:
     if os.path.isfile(path):
         return Path(path)
-    stem = os.path.splitext(path)[0]
+    stem = stem_of(path)
     return next((Path(stem + s) for s in IMAGE_SUFFIXES if os.path.isfile(stem + s)), None)
 
 
 def _size(path: Path) -> _Size | None:
     try:
-        with Image.open(path) as image:  # reads only the header
-            return image.height, image.width
-    except (OSError, Image.DecompressionBombError):
+        return size_hw(path)
+    except (OSError, ValueError):
         return None
 
 
@@ -74,10 +77,14 @@ def find_images(root: Path, ids: Sequence[str], warnings: ReaderWarnings) -> lis
                 twice.append(path.name)
     listed = set(ids)
     spare = _by_stem({name: path for name, path in by_name.items() if name not in listed})
-    paths = [by_name.get(image) or spare.get(os.path.splitext(image)[0]) for image in ids]
+    paths = [by_name.get(image) or spare.get(stem_of(image)) for image in ids]
     used = {path.name for path in paths if path is not None} if twice else set()
     warnings.warn("images in two folders, the first is used", sorted(used.intersection(twice)))
     warnings.warn("image files without a label row, left out", _unlisted(by_name, paths, ids))
+    warnings.warn(OTHER_PICTURES, sorted(name for name in by_name if is_other_picture(name)))
+    folders = {path.parent for path in paths if path is not None} - {root.absolute()}
+    rest = [name for name, path in by_name.items() if path.parent in folders]
+    warnings.note(NO_IMAGES, sorted(name for name in rest if _is_no_picture(by_name[name])))
     return paths
 
 
@@ -87,12 +94,10 @@ def _unlisted(
     """Image files that are neither listed nor another copy of a listed image."""
     if len(by_name) <= sum(path is not None for path in paths):
         return []
-    stems = {os.path.splitext(image)[0] for image in ids}
-    images = (name for name in by_name if name.lower().endswith(IMAGE_SUFFIXES))
+    stems = {stem_of(image) for image in ids}
+    images = (name for name, path in by_name.items() if may_be_image(name, path))
     return sorted(
-        name
-        for name in images
-        if not name.startswith(".") and os.path.splitext(name)[0] not in stems
+        name for name in images if not name.startswith(".") and stem_of(name) not in stems
     )
 
 
@@ -108,9 +113,27 @@ def _by_stem(paths: Mapping[str, Path]) -> dict[str, Path]:
     """Image files by stem; among several the JPEG, then the PNG, then the DICOM file."""
     stems: dict[str, Path] = {}
     for name in sorted(paths, key=lambda name: (copy_rank(name), name)):
-        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-            stems.setdefault(os.path.splitext(name)[0], paths[name])
+        if may_be_image(name, paths[name]) and not name.startswith("."):
+            stems.setdefault(stem_of(name), paths[name])
     return stems
+
+
+def may_be_image(name: str, path: Path) -> bool:
+    """Whether a listed file is an image: by its suffix, or else by its first bytes."""
+    lower = name.lower()
+    return lower.endswith(IMAGE_SUFFIXES) or (
+        not lower.endswith((*_TABLES, *_OTHER_FORMATS)) and path.is_file() and is_image_file(path)
+    )
+
+
+def is_other_picture(name: str) -> bool:
+    """Whether the suffix is that of pictures in a format that is not read."""
+    return name.lower().endswith(_OTHER_FORMATS) and not name.startswith(".")
+
+
+def _is_no_picture(path: Path) -> bool:
+    hidden = path.name.startswith(".") or not path.is_file()
+    return not (hidden or is_other_picture(path.name) or may_be_image(path.name, path))
 
 
 def copy_rank(name: str) -> int:

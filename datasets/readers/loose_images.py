@@ -4,49 +4,99 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from cxrloc.datasets.images.read import IMAGE_SUFFIXES, is_image_file
+from cxrloc.datasets.images.read import IMAGE_SUFFIXES, is_image_file, passed_over
+from cxrloc.datasets.readers.find_images import stem_of
 from cxrloc.datasets.readers.layouts import PATIENT, STUDY
 
 # the last folders of a path, with MURA's body part if present
 _STUDY_FOLDERS = re.compile(rf"(?<![^/])(?:XR_[A-Z]+/)?{PATIENT}/{STUDY}$")
 _STEM_BYTES = 200
 # written by cxrloc predict
+STUDIES = "study_predictions.csv"
 _OWN_IMAGES = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 
 
-def images_below(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[str]]:
-    """Image files among the inputs, each once, and a message for every input without any.
+@dataclass(frozen=True)
+class FoundImages:
+    """What a user's files and folders hold.
+
+    Attributes:
+        paths: image files, each once.
+        failures: a message for every input without any.
+        passed_over: a sentence for every folder that also holds files that are no images.
+    """
+
+    paths: list[Path]
+    failures: list[str]
+    passed_over: list[str]
+
+
+def images_below(inputs: Sequence[Path], out: Path | None = None) -> FoundImages:
+    """Find the image files among the inputs.
 
     Folders are searched recursively, in sorted order. Hidden files are skipped, and so are outputs
     of `cxrloc predict`: pictures and objects next to their image's JSON, and everything in `out`,
     where an interrupted run may have left them without it.
     """
     images: dict[Path, Path] = {}
-    failures = []
+    failures, sentences = [], []
     for given in inputs:
-        below = _images_of(given, out)
+        below, others = _images_of(given, out)
+        sentence = passed_over(given, others, len(below))
+        if sentence and below:
+            sentences.append(sentence)
         if not below:
             reason = "no images in this folder" if given.is_dir() else "no such file or folder"
-            failures.append(f"{given}: {reason}; expected {', '.join(IMAGE_SUFFIXES)} or DICOM")
+            expected = f"{given}: {reason}; expected {', '.join(IMAGE_SUFFIXES)} or DICOM"
+            failures.append(f"{expected}. {sentence}" if sentence else expected)
         for path in below:
             images.setdefault(path.resolve(), path)
-    return list(images.values()), failures
+    return FoundImages(list(images.values()), failures, sentences)
 
 
-def _images_of(given: Path, out: Path | None) -> list[Path]:
+def images_of(
+    tool: str, inputs: Sequence[Path], out: Path | None = None
+) -> tuple[list[Path], list[str]]:
+    """Images and failures of `images_below`; says what was passed over, in the tool's name.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+    found = images_below(inputs, out)
+    if not found.paths:
+        raise ValueError("; ".join(found.failures))
+    for sentence in found.passed_over:
+        print(f"{tool}: {sentence}", file=sys.stderr)
+    return found.paths, found.failures
+
+
+def _images_of(given: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
+    """The images and the other files of an input, without hidden ones and outputs."""
     if given.is_file():
-        return [given]
-    return sorted(
-        path
-        for path in given.rglob("*")
-        if not path.name.startswith(".")
-        and path.is_file()
-        and is_image_file(path)
-        and not _is_output(path, out)
-    )
+        return [given], []
+    images, others = [], []
+    for path in sorted(given.rglob("*")):
+        if path.name.startswith(".") or not path.is_file() or _is_output(path, out):
+            continue
+        if is_image_file(path):
+            images.append(path)
+        elif not _is_ours(path, out):
+            others.append(path)
+    return images, others
+
+
+def _is_ours(path: Path, out: Path | None) -> bool:
+    """Whether a file that is no image was written by `cxrloc predict`."""
+    if out is not None and out.resolve() in path.resolve().parents:
+        return True
+    if path.suffix == ".json":
+        return b'"manifest"' in path.read_bytes()
+    return path.name == STUDIES
 
 
 def _is_output(path: Path, out: Path | None) -> bool:
@@ -78,7 +128,7 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
     last: dict[str, int] = {}  # last number used per name: 100,000 images may share one
     names = {}
     for path in paths:
-        short = name = _shortened(Path(image_name(path).replace("/", "_")).stem)
+        short = name = _shortened(stem_of(image_name(path).replace("/", "_")))
         number = last.get(short.casefold(), 1)
         while name.casefold() in taken:
             number += 1

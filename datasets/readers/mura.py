@@ -103,7 +103,10 @@ def _files(
         files["train"] = (files["train"][0], named_file(root, label_file))
     for path in files["train"]:
         if not path.is_file():
-            raise FileNotFoundError(f"no {path}; expected the files of the release {RELEASE}")
+            raise FileNotFoundError(
+                f"no {path}; expected the files of the release {RELEASE}. A list of labelled "
+                "studies of another name or place is given with --label-file"
+            )
     absent = [path.name for path in files["valid"] if not path.is_file()]
     if absent:
         warnings.warn("no files of the official test part (valid)", absent)

@@ -95,15 +95,16 @@ def _find_label_file(root: Path, asked: Path | None, warnings: ReaderWarnings) -
         path = named_file(root, asked)
         if path.is_file():
             return path
-        raise FileNotFoundError(f"no label file {asked} or {root / asked}")
+        raise FileNotFoundError(f"--label-file: no file {asked} or {root / asked}")
     files = [root / name for name in LABEL_FILES if (root / name).is_file()]
     if not files:
         raise FileNotFoundError(
-            f"no label file in {root}; expected {' or '.join(LABEL_FILES)} (NIH's download page)"
+            f"no label file in {root}; expected {' or '.join(LABEL_FILES)} (NIH's download page). "
+            "Where it has another name or place, give it with --label-file"
         )
     if len(files) > 1:
         warnings.warn(
-            f"label files besides {files[0].name}, which is read; choose with label_file",
+            f"label files besides {files[0].name}, which is read; choose with --label-file",
             [path.name for path in files[1:]],
         )
     return files[0]

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cxrloc.datasets.files.storage import Storage
-from cxrloc.datasets.images.read import GreyImage, UnreadableImageError, decode_grey
+from cxrloc.datasets.images.read import UnreadableImageError, decode_image
 from cxrloc.datasets.images.transforms import fit_square, input_channels
-from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.datasets.shards.format import (
     ROWS_PER_GROUP,
     Squares,
@@ -126,13 +126,14 @@ def _groups(
     group, squares = list[Radiograph](), {size: list[Squares]() for size in plan.sizes}
     for radiograph, source in zip(plan.radiographs, plan.sources, strict=True):
         try:
-            grey = _read(images, source)
+            image = _read(images, source)
         except UnreadableImageError as error:
             rejects.append((radiograph.image_id, plan.whole_source(source), error.reason))
             continue
         group.append(radiograph)
         for size, of_size in squares.items():
-            of_size.append(input_channels(fit_square(grey, size), plan.input, plan.clahe_clip))
+            square = fit_square(image.finest, size)
+            of_size.append(input_channels(square, plan.input, plan.clahe_clip))
         if len(group) == ROWS_PER_GROUP:
             yield group, squares
             group, squares = [], {size: [] for size in plan.sizes}
@@ -140,9 +141,9 @@ def _groups(
         yield group, squares
 
 
-def _read(images: Storage, source: str) -> GreyImage:
+def _read(images: Storage, source: str) -> LoadedImage:
     try:
-        return decode_grey(images.read(source), Path(source))
+        return decode_image(images.read(source), Path(source))
     except FileNotFoundError as error:
         raise UnreadableImageError(Path(source), "no such file") from error
     except PermissionError as error:

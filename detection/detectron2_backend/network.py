@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from cxrloc.classification.network.precision import Precision, as_float, autocast
+from cxrloc.classification.network.precision import (
+    Precision,
+    as_float,
+    autocast,
+    resolve_device,
+    resolve_precision,
+)
 from cxrloc.classification.network.weights import (
     LoadReport,
     imagenet_weights,
     load_partial,
     read_weights,
 )
+from cxrloc.classification.training.optimization import averaged_copy
 from cxrloc.detection.config import (
     ANCHOR_RATIOS,
     BOX_POSITIVES,
@@ -32,6 +41,7 @@ from cxrloc.detection.config import (
     RPN_POST_NMS,
     RPN_PRE_NMS,
     RPN_SAMPLES,
+    DetectorConfig,
     Init,
     ModelConfig,
 )
@@ -179,6 +189,44 @@ def load_start(network: nn.Module, init: Init, architecture: str) -> LoadReport:
     source = imagenet_weights(architecture) if by_name else read_weights(Path(str(init.path)))
     tensors = {names.get(name, name): tensor for name, tensor in resnet_names(source).items()}
     return load_partial(network, tensors, str(init.path or f"ImageNet {architecture}"))
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The network in training and the moving average of its weights, if there is one."""
+
+    trained: Any
+    average: AveragedModel | None = None
+
+    @property
+    def kept(self) -> Any:
+        """The network to validate and keep."""
+        return self.trained if self.average is None else self.average.module
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the network."""
+        return {} if self.average is None else {"average": self.average}
+
+    def update(self) -> None:
+        """Take a step of the training into the average."""
+        if self.average is not None:
+            self.average.update_parameters(self.trained)
+
+
+def start_network(config: DetectorConfig, init: Init) -> tuple[Networks, Any]:
+    """Networks with initial weights and their precision, and the report of the loaded tensors."""
+    device = resolve_device(config.train.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = build_network(config.model, len(config.diseases), config.size, str(device))
+    report = load_start(network, init, config.model.architecture)
+    decay, number = config.train.weights_average, resolve_precision(config.train.precision, device)
+    # copied first: `set_precision` puts functions into a network that a copy would share
+    networks = Networks(network, averaged_copy(network, decay) if decay else None)
+    for part in {id(one): one for one in (network, networks.kept)}.values():
+        set_precision(part, number)
+    return networks, report
 
 
 def resnet_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

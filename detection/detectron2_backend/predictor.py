@@ -51,7 +51,7 @@ class Detectron2Predictor:
 
     @torch.no_grad()
     def _batch(self, images: Sequence[LoadedImage]) -> list[Detections]:
-        inputs = [{"image": as_input(fit_square(image.pixels, self.size))} for image in images]
+        inputs = [{"image": as_input(fit_square(image.finest, self.size))} for image in images]
         network, heads = self.network.eval(), self.network.roi_heads
         batch = network.preprocess_image(inputs)
         features = network.backbone(batch.tensor)

@@ -19,19 +19,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from cxrloc.classification.bundle.file import read_bundle, write_bundle
-from cxrloc.classification.network.precision import resolve_device, resolve_precision
 from cxrloc.classification.training.distributed import member
-from cxrloc.classification.training.optimization import averaged_copy, warmed_up_cosine
+from cxrloc.classification.training.optimization import warmed_up_cosine
 from cxrloc.datasets.progress import progress
 from cxrloc.detection.config import DetectorConfig, Init
 from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.detectron2_backend.checkpointer import tensors_only_checkpointer
 from cxrloc.detection.detectron2_backend.data import Draws, coco_records, training_loader
-from cxrloc.detection.detectron2_backend.network import build_network, load_start, set_precision
+from cxrloc.detection.detectron2_backend.network import Networks, start_network
 from cxrloc.detection.detectron2_backend.predictor import Detectron2Predictor
 from cxrloc.detection.mask_rcnn import bundle_metadata
 from cxrloc.detection.run_config import MaskRCNNFolder
@@ -113,44 +111,6 @@ def train(
     ]:
         leftover.unlink(missing_ok=True)
     return bundle
-
-
-@dataclass(frozen=True)
-class Networks:
-    """The network in training and the moving average of its weights, if there is one."""
-
-    trained: Any
-    average: AveragedModel | None = None
-
-    @property
-    def kept(self) -> Any:
-        """The network to validate and keep."""
-        return self.trained if self.average is None else self.average.module
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the network."""
-        return {} if self.average is None else {"average": self.average}
-
-    def update(self) -> None:
-        """Take a step of the training into the average."""
-        if self.average is not None:
-            self.average.update_parameters(self.trained)
-
-
-def start_network(config: DetectorConfig, init: Init) -> tuple[Networks, Any]:
-    """Networks with initial weights and their precision, and the report of the loaded tensors."""
-    device = resolve_device(config.train.device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = build_network(config.model, len(config.diseases), config.size, str(device))
-    report = load_start(network, init, config.model.architecture)
-    decay, number = config.train.weights_average, resolve_precision(config.train.precision, device)
-    # copied first: `set_precision` puts functions into a network that a copy would share
-    networks = Networks(network, averaged_copy(network, decay) if decay else None)
-    for part in {id(one): one for one in (network, networks.kept)}.values():
-        set_precision(part, number)
-    return networks, report
 
 
 def _run_trainer(

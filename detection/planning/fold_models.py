@@ -29,9 +29,9 @@ class FoldModel:
     images: tuple[Radiograph, ...] = field(repr=False)
     bundle: Path | None = None
     fold: int | None = None
-    partners: tuple[Path, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
     cam_rules: Mapping[str, SizedRule] | None = field(default=None, repr=False)
+    partners: tuple[Path, ...] = ()
 
     @property
     def bundles(self) -> tuple[Path, ...]:
@@ -197,6 +197,9 @@ def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
             )
 
 
-def with_rules(model: FoldModel, path: Path, truth: Path, *, aligned: bool) -> FoldModel:
+def with_rules(
+    model: FoldModel, path: Path, truth: Path, *, aligned: bool, probabilities: bool
+) -> FoldModel:
     """The model with the rules of its fold from a file of `cxrloc tune-cam`."""
-    return replace(model, cam_rules=rules_of_fold(path, model.fold, truth, aligned=aligned))
+    rules = rules_of_fold(path, model.fold, truth, aligned=aligned, probabilities=probabilities)
+    return replace(model, cam_rules=rules)

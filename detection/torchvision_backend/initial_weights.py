@@ -1,10 +1,11 @@
-"""Initialise a network: from a gate's backbone, torchvision's COCO weights, or a file."""
+"""Initialise a network: from a gate's backbone, published weights, or a file."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
 from cxrloc.classification.network.weights import (
     LoadReport,
@@ -45,19 +46,22 @@ def load_initial(model: nn.Module, init: Init, config: ModelConfig) -> LoadRepor
     if init.kind == "coco":
         return load_partial(model, _coco(), "torchvision's Mask R-CNN trained on COCO")
     if init.kind == "imagenet":
-        tensors = _named(model, imagenet_weights(config.architecture))
-        return load_partial(model, tensors, f"torchvision's ImageNet {config.architecture}")
+        tensors = _named(model, imagenet_weights(config.architecture), config.architecture)
+        return load_partial(model, tensors, f"ImageNet weights of {config.architecture}")
     assert init.path is not None
     check_architecture(init, config.architecture)
-    return load_partial(model, _named(model, read_weights(init.path)), str(init.path))
+    tensors = _named(model, read_weights(init.path), config.architecture)
+    return load_partial(model, tensors, str(init.path))
 
 
-def _named(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _named(model: nn.Module, tensors: dict[str, Tensor], architecture: str) -> dict[str, Tensor]:
     # read_weights strips prefixes; a classifier's plain names belong to the body, and a detector's
     # pyramid is called fpn there
     state = model.state_dict()
     full = {name.removeprefix(_BODY).removeprefix("backbone."): name for name in state}
-    return {full.get(name, name): tensor for name, tensor in tensors.items()}
+    own_name = ARCHITECTURES[architecture].family.own_name
+    own = {own_name(name): tensor for name, tensor in tensors.items()}
+    return {full.get(name, name): tensor for name, tensor in own.items()}
 
 
 def _coco() -> dict[str, Tensor]:

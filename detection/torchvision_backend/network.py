@@ -20,17 +20,19 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import boxes as box_ops
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from cxrloc.classification.network import efficientnet_lite
+from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.precision import Precision, as_float, autocast
 from cxrloc.detection.config import (
     ANCHOR_RATIOS,
     BOX_POSITIVES,
     BOX_SAMPLES,
     DETECTIONS_PER_DISEASE,
+    LITE0,
     NMS_THRESHOLD,
     RPN_NEGATIVE_IOU,
     RPN_POSITIVE_IOU,
@@ -40,6 +42,7 @@ from cxrloc.detection.config import (
     SCORE_THRESHOLD,
     ModelConfig,
 )
+from cxrloc.detection.torchvision_backend.best_boxes import BestOfEachDisease
 from cxrloc.detection.torchvision_backend.roi_align import SAMPLES, FastRoIAlign
 
 Targets = list[dict[str, Tensor]]
@@ -68,78 +71,6 @@ class _MaskHead(_InPrecision, MaskRCNNHeads): ...  # type: ignore[misc]
 
 
 class _MaskPredictor(_InPrecision, MaskRCNNPredictor): ...  # type: ignore[misc]
-
-
-class _RoIHeads(RoIHeads):  # type: ignore[misc]
-    """RoI heads that never leave a disease without a candidate box.
-
-    torchvision keeps the strongest N boxes of an image, which may all belong to one disease; a
-    disease without a box is a miss. Here every disease keeps its best box, whatever its score, and
-    up to `DETECTIONS_PER_DISEASE` boxes above the score threshold.
-    """
-
-    vote_threshold: float = 0.5
-
-    def postprocess_detections(
-        self,
-        class_logits: Tensor,
-        box_regression: Tensor,
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        counts = [len(p) for p in proposals]
-        decoded: Tensor = self.box_coder.decode(box_regression, proposals)
-        boxes, scores = torch.split(decoded, counts), torch.split(class_logits.softmax(-1), counts)
-        strongest = [
-            self._best(b, s, shape) for b, s, shape in zip(boxes, scores, image_shapes, strict=True)
-        ]
-        return [k[0] for k in strongest], [k[1] for k in strongest], [k[2] for k in strongest]
-
-    def _best(
-        self, boxes: Tensor, scores: Tensor, shape: tuple[int, int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        boxes = box_ops.clip_boxes_to_image(boxes, shape)
-        strongest, strengths, labels = [], [], []
-        for label in range(1, scores.shape[1]):
-            keep = self._of_one_disease(boxes[:, label], scores[:, label])
-            voted = voted_boxes(boxes[:, label], scores[:, label], keep, self.vote_threshold)
-            strongest.append(box_ops.clip_boxes_to_image(voted, shape))  # a mean may round outwards
-            strengths.append(scores[keep, label])
-            labels.append(torch.full_like(keep, label))
-        order = torch.cat(strengths).argsort(descending=True, stable=True)
-        return torch.cat(strongest)[order], torch.cat(strengths)[order], torch.cat(labels)[order]
-
-    def _of_one_disease(self, boxes: Tensor, scores: Tensor) -> Tensor:
-        valid: Tensor = box_ops.remove_small_boxes(boxes, min_size=1.0)
-        if not len(valid):
-            return valid
-        enough = valid[scores[valid] > self.score_thresh]
-        if not len(enough):
-            return valid[scores[valid].argmax()].reshape(1)
-        strongest: Tensor = box_ops.nms(boxes[enough], scores[enough], self.nms_thresh)
-        return enough[strongest[:DETECTIONS_PER_DISEASE]]
-
-
-def voted_boxes(boxes: Tensor, scores: Tensor, keep: Tensor, threshold: float) -> Tensor:
-    """Replace each kept box by the mean of all boxes that overlap it, weighted by their scores.
-
-    Box voting, Gidaris and Komodakis 2015, section 3.3: neighbours dropped by non-maximum
-    suppression still tell where the box is, which matters most with little data.
-
-    Args:
-        boxes: (N, 4) of one disease, before suppression.
-        scores: (N,).
-        keep: (K,) rows to return.
-        threshold: least IoU of a voter; 1 switches voting off.
-    """
-    if threshold >= 1 or not len(keep):
-        return boxes[keep]
-    overlap: Tensor = box_ops.box_iou(boxes[keep], boxes)
-    votes = scores * (overlap > threshold)
-    votes[torch.arange(len(keep)), keep] = scores[keep].clamp(
-        min=1e-6
-    )  # it always votes for itself
-    return votes @ boxes / votes.sum(1, keepdim=True)
 
 
 class MaskRCNN(nn.Module):
@@ -204,11 +135,19 @@ def _norm_layer(norm: str) -> Callable[[int], nn.Module]:
     return nn.BatchNorm2d
 
 
-def _pyramid(model: ModelConfig) -> BackboneWithFPN:
+def _body(model: ModelConfig) -> tuple[nn.Module, tuple[int, ...]]:
+    """The backbone, whose layer1 to layer4 are levels 2 to 5, and their channels."""
+    if model.architecture == LITE0:
+        return ARCHITECTURES[LITE0].family.backbone(LITE0), efficientnet_lite.WIDTHS
     make = {"resnet18": resnet18, "resnet50": resnet50}[model.architecture]
     body = make(weights=None, norm_layer=_norm_layer(model.resolved_norm()))
+    return body, tuple(body.inplanes // 2 ** (5 - level) for level in range(2, 6))
+
+
+def _pyramid(model: ModelConfig) -> BackboneWithFPN:
+    body, channels = _body(model)
     levels = model.fpn_levels
-    widths = [body.inplanes // 2 ** (5 - level) for level in levels]
+    widths = [channels[level - 2] for level in levels]
     names = {f"layer{level - 1}": str(index) for index, level in enumerate(levels)}
     return _Backbone(body, names, widths, model.fpn_channels, LastLevelMaxPool())
 
@@ -225,7 +164,7 @@ def fold_batch_norm(body: nn.Module) -> None:
     """Replace every convolution + BatchNorm pair by one convolution with a bias, in place.
 
     Frozen statistics are an affine map, so the function stays the same and two passes over every
-    feature map are saved. torchvision's ResNets name the pairs conv1/bn1, conv2/bn2 and
+    feature map are saved. Backbones name the pairs conv1/bn1, conv2/bn2, conv3/bn3 and
     downsample.0/downsample.1.
     """
     for module in body.modules():
@@ -258,12 +197,12 @@ def _proposals(model: ModelConfig, size: int) -> RegionProposalNetwork:
     )
 
 
-def _roi_heads(model: ModelConfig, num_classes: int, size: int) -> RoIHeads:
+def _roi_heads(model: ModelConfig, num_classes: int, size: int) -> BestOfEachDisease:
     names = [str(index) for index in range(len(model.fpn_levels))]
     width = model.fpn_channels
     # regions go to pyramid levels by their share of the image, as COCO's weights learned at 800 px
     scale = round(size * 224 / 800)
-    heads = _RoIHeads(
+    heads = BestOfEachDisease(
         FastRoIAlign(names, 7, SAMPLES, canonical_scale=scale),
         _BoxHead(width * 49, model.box_hidden),
         FastRCNNPredictor(model.box_hidden, num_classes),

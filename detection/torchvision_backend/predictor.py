@@ -64,7 +64,7 @@ class TorchvisionPredictor:
             yield Candidates(proposals / scale, boxes / scale, scores)
 
     def _squares(self, images: Sequence[LoadedImage]) -> Tensor:
-        squares = np.stack([fit_square(image.pixels, self.preprocessing.size) for image in images])
+        squares = np.stack([fit_square(image.finest, self.preprocessing.size) for image in images])
         return self.preprocessing.to_tensor(squares).to(self.device)
 
     def _inner(self, images: Sequence[LoadedImage]) -> list[tuple[int, int]]:

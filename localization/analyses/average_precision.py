@@ -44,8 +44,8 @@ def average_precision(evaluated: Evaluated) -> Section:
     box_rows: list[TableRow] = []
     mask_rows: dict[str, list[TableRow]] = {}
     for name, detections in evaluated.everywhere.items():
-        coco = _coco(evaluated.truth, evaluated.looked_at[name])
-        box_rows += _rows(coco, name, _box_results(detections), "bbox")
+        coco = coco_of(evaluated.truth, evaluated.looked_at[name])
+        box_rows += _rows(coco, name, box_results(detections), "bbox")
         if name in masks_of:
             results = _mask_results(masks_of[name], evaluated.images)
             mask_rows[name] = _rows(_in_frame_of(coco, results), name, results, "segm")
@@ -84,7 +84,7 @@ _NOTES = (
 )
 
 
-def _coco(truth: GroundTruth, looked: BoolArray) -> dict[str, Any]:
+def coco_of(truth: GroundTruth, looked: BoolArray) -> dict[str, Any]:
     """The images where `looked` (N,) is true, with their boxes, as a COCO dict.
 
     Images keep the numbers of the ground truth's file, which rank images with equal scores.
@@ -126,7 +126,7 @@ def _annotation(number: int, image: int, category: int, box_xyxy: list[float]) -
     }
 
 
-def _box_results(detections: Detections) -> list[dict[str, Any]]:
+def box_results(detections: Detections) -> list[dict[str, Any]]:
     numbers = detections.truth.images.numbers
     rows = zip(
         detections.image.tolist(),

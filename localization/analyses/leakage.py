@@ -44,7 +44,8 @@ class LocalizerAudit:
     @property
     def shared_images(self) -> tuple[str, ...]:
         """Scored images in the training of the model that predicted them."""
-        return tuple(image for audit in self.by_model.values() for image in audit.shared_images)
+        images = (image for audit in self.by_model.values() for image in audit.shared_images)
+        return tuple(dict.fromkeys(images))
 
     @property
     def shared_patients(self) -> tuple[str, ...]:
@@ -55,7 +56,8 @@ class LocalizerAudit:
     @property
     def boxed_in_training(self) -> tuple[str, ...]:
         """Those of `shared_images` with a ground-truth box."""
-        return tuple(image for audit in self.by_model.values() for image in audit.boxed_in_training)
+        images = (image for audit in self.by_model.values() for image in audit.boxed_in_training)
+        return tuple(dict.fromkeys(images))
 
 
 def audit_comparison(

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from cxrloc.classification.metrics.bootstrap import Estimate
-from cxrloc.classification.report.tables import estimate_text, value_text
+import numpy as np
+
+from cxrloc.classification.metrics.bootstrap import DiseaseEstimates, Estimate
+from cxrloc.classification.metrics.sampled import ImageBootstrap
+from cxrloc.classification.report.tables import ResultTable, estimate_text, value_text
 from cxrloc.localization.evaluation.box_scores import TOP_1, Measure
 from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalizer
 from cxrloc.localization.evaluation.contest import contest, pair_of, standing
-from cxrloc.localization.evaluation.detections import DISEASE_GIVEN
+from cxrloc.localization.evaluation.detections import (
+    DISEASE_GIVEN,
+    EVERY_DISEASE,
+    GATED,
+    Detections,
+)
 from cxrloc.localization.evaluation.evaluated import Evaluated
+from cxrloc.localization.evaluation.ground_truth import IndexArray
 from cxrloc.localization.evaluation.paired_tests import ALPHA, PairTests
 from cxrloc.localization.evaluation.pairwise import REFERENCE_CONTROL
-from cxrloc.localization.report.comparison_tables import accuracy_table, mean_table, top_1_table
+from cxrloc.localization.report.comparison_tables import (
+    accuracy_table,
+    failing_table,
+    mean_table,
+    top_1_table,
+)
 from cxrloc.localization.report.glossary import MISS_RULE
 from cxrloc.localization.report.pair_tables import (
     difference_table,
@@ -86,6 +100,8 @@ def accuracy(evaluated: Evaluated) -> Section:
         for measure in measures
     )
     tables = tuple(accuracy_table(comparison, o, published=published) for o in ("iou", "iobb"))
+    if evaluated.inputs.predictions:
+        tables += tuple(failing_boxes(evaluated, overlap) for overlap in ("iou", "iobb"))
     figures = (accuracy_curves(comparison),)
     main = Measure("iou", _main_threshold(comparison))
     finding = (
@@ -93,6 +109,43 @@ def accuracy(evaluated: Evaluated) -> Section:
         f"{_standing(evaluated, main.key)}."
     )
     return Section("accuracy", "Boxes found", finding, (asked, *answers), tables, figures)
+
+
+def failing_boxes(evaluated: Evaluated, overlap: str) -> ResultTable:
+    """Wang's AFP of every localizer, as it is and behind the gate."""
+    inputs, truth = evaluated.inputs, evaluated.truth
+    boxed = np.flatnonzero(truth.images.boxed)
+    patients = [truth.images.patient_ids[i] for i in boxed]
+    bootstrap = ImageBootstrap.of(patients, resamples=inputs.resamples, seed=inputs.seed)
+    figures = {
+        (name, setting): [
+            _failing(of_setting[name], overlap, t, boxed, bootstrap) for t in inputs.thresholds
+        ]
+        for name in inputs.predictions
+        for setting, of_setting in ((EVERY_DISEASE, inputs.predictions), (GATED, evaluated.passing))
+        if name in of_setting
+    }
+    return failing_table(evaluated.comparison, figures, overlap, published=inputs.published)
+
+
+def _failing(
+    detections: Detections,
+    overlap: str,
+    threshold: float,
+    boxed: IndexArray,
+    bootstrap: ImageBootstrap,
+) -> DiseaseEstimates:
+    """Boxes that pass with no true box on the images `boxed`, over the number of true boxes."""
+    truth, pairs = detections.truth, detections.overlaps
+    passed = np.zeros(len(detections), dtype=np.bool_)
+    passed[pairs.first[getattr(pairs, overlap) > threshold]] = True
+    counts = np.zeros(truth.images.status.shape)
+    np.add.at(counts, (detections.image[~passed], detections.disease[~passed]), 1)
+    columns = [truth.images.column_of[disease] for disease in truth.disease_names]
+    each = counts[boxed][:, columns] * len(boxed) / len(truth)
+    values = np.column_stack([each, each.mean(axis=1)])
+    *per_disease, macro = bootstrap.means(np.arange(len(boxed)), values)
+    return DiseaseEstimates(tuple(per_disease), macro)
 
 
 def _main_threshold(comparison: Comparison) -> float:

@@ -4,7 +4,8 @@ Grad-CAM (Selvaraju et al. 2017): map_c = relu(sum_k alpha_ck A_k), alpha_ck = m
 d logit_c / d A_k, where A is the tensor that the network pools, of either sign (most networks apply
 a ReLU before pooling; `cxrloc.classification.network.backbones` lists them). With mean pooling over
 h x w cells, alpha has a closed form: W[c, k] / hw for a linear head, and for Linear - ReLU -
-Linear, with z the hidden pre-activations of the image, J = W2 diag(z > 0) W1 instead of W.
+Linear, with z the hidden pre-activations of the image, J = W2 diag(z > 0) W1 instead of W. It is
+the same with log-sum-exp pooling, since its gradients over the cells add up to 1 too.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ def class_activation_maps(
     """Compute Grad-CAM maps from the feature map of a finished forward pass.
 
     Args:
-        model: mean-pools `features` and applies `model.head` to the (N, C) vector. Linear and
-            Linear - ReLU - Linear heads have a closed form; other heads use autograd through the
-            head.
+        model: pools `features`, by the mean or as its `pool` does, and applies `model.head` to the
+            (N, C) vector. Linear and Linear - ReLU - Linear heads have a closed form; other heads
+            use autograd through the head.
         features: pooled tensor (N, C, h, w) of either sign, any float type; computed in float32.
         disease_indices: K outputs of the head.
 
@@ -44,10 +45,15 @@ def class_activation_maps(
     if features.ndim != 4:
         raise ValueError(f"features: expected shape (N, C, h, w), got {tuple(features.shape)}")
     with torch.autocast(features.device.type, enabled=False):
-        jacobian = head_jacobian(head, features.detach().float().mean(dim=(2, 3)), disease_indices)
+        pool = getattr(model, "pool", _mean)  # others' networks pool by the mean
+        jacobian = head_jacobian(head, pool(features.detach().float()), disease_indices)
         cells = features.shape[2] * features.shape[3]
         maps = torch.einsum("nkc,nchw->nkhw", jacobian / cells, features.detach().float())
         return maps.relu()
+
+
+def _mean(features: torch.Tensor) -> torch.Tensor:
+    return features.mean(dim=(2, 3))
 
 
 def network_maps(

@@ -1,7 +1,7 @@
 """Extract boxes from heat maps: Deep MedIA's rule, and Wang et al.'s (2017) two-threshold rule.
 
-A heat map is coarse (one cell per 32 pixels of network input). It is scaled to the original image,
-normalised to 0..255 and thresholded; each connected region gives one candidate box.
+A heat map is coarse (one cell per 32 pixels of network input, or 16 or 8). It is scaled to the
+original image, normalised to 0..255 and thresholded; each connected region gives one candidate box.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Corners = tuple[float, float, float, float]
 ScoredBox = tuple[Corners, float]
 SizeRule = Literal["closest", "hottest", "largest"]
 
-_STRIDE = 32  # pixels of network input to a cell
+_STRIDE = 32  # pixels of network input to a cell, usually
 _CONSTANT = 1e-5  # range / largest value below which a float32 map is constant up to rounding
 
 
@@ -36,6 +36,8 @@ class CamBoxRule:
             candidates and `largest` the one with the largest area.
         smooth_cells: standard deviation in cells of the Gaussian that smooths the network's cells
             before scaling (see `smooth_map`); 0 leaves them unchanged.
+        probability: cut a map of probabilities (guided_cam) above this one instead of at
+            `thresholds`; a map that stays below is cut at half of its peak. None uses `thresholds`.
 
     Size is compared as the Euclidean distance between (width, height) pairs, so a long thin
     box is not close to a square one of the same area.
@@ -45,8 +47,11 @@ class CamBoxRule:
     closest: int | None = 5
     size_rule: SizeRule = "closest"
     smooth_cells: float = 0.0
+    probability: float | None = None
 
     def __post_init__(self) -> None:
+        if self.probability is not None and not 0 < self.probability < 1:
+            raise ValueError(f"probability: expected None or one in (0, 1), got {self.probability}")
         if not self.thresholds or not all(0 <= t < 255 for t in self.thresholds):
             raise ValueError(
                 f"thresholds: expected at least one number in [0, 255), got {self.thresholds}"
@@ -88,13 +93,19 @@ def boxes_from_map(
 
     Returns:
         (box_xyxy, score), the rule's first choice first: the hottest unless it chooses by area. The
-        score is the mean of the map on its 0..1 scale within the box. A map that is all zero,
+        score is the mean of the map on its 0..1 scale within the box; with `probability` that scale
+        is the probabilities' own. A map that is all zero,
         constant or not finite gives no box.
     """
-    scaled = normalise_map(heat, overwrite=overwrite)
+    scaled = (normalise_map if rule.probability is None else absolute_map)(
+        heat, overwrite=overwrite
+    )
     if scaled is None:
         return []
-    corners = [box for level in level_boxes(scaled, rule.thresholds) for box in level]
+    levels = rule.thresholds
+    if rule.probability is not None:
+        levels = (probability_level(scaled, rule.probability),)
+    corners = [box for level in level_boxes(scaled, levels) for box in level]
     boxes = list(dict.fromkeys(corners))  # a sharp peak can give one box at both levels
     if not boxes:
         return []
@@ -153,6 +164,30 @@ def normalise_map(heat: Heat, *, overwrite: bool = False) -> npt.NDArray[np.floa
     Raises:
         ValueError: if `heat` is not two-dimensional.
     """
+    span = _span(heat)
+    if span is None:
+        return None
+    low, high = span
+    scaled = np.subtract(heat, low, out=heat if overwrite else None, dtype=np.float32)
+    scaled *= np.float32(255.0 / (high - low))
+    return scaled
+
+
+def absolute_map(heat: Heat, *, overwrite: bool = False) -> npt.NDArray[np.float32] | None:
+    """Scale a map of probabilities to 0..255 without stretching; else as `normalise_map`."""
+    if _span(heat) is None:
+        return None
+    return np.multiply(heat, np.float32(255), out=heat if overwrite else None, dtype=np.float32)
+
+
+def probability_level(scaled: npt.NDArray[np.float32], probability: float) -> float:
+    """Level at which to cut an `absolute_map`: a probability, or half the peak if that is below."""
+    peak = float(scaled.max())
+    return 255 * probability if peak > 255 * probability else peak / 2
+
+
+def _span(heat: Heat) -> tuple[float, float] | None:
+    """Least and largest value of a map (H, W), or None if it is blank."""
     if heat.ndim != 2:
         raise ValueError(f"heat: expected shape (H, W), got {heat.shape}")
     if heat.size == 0:
@@ -160,9 +195,7 @@ def normalise_map(heat: Heat, *, overwrite: bool = False) -> npt.NDArray[np.floa
     low, high = float(heat.min()), float(heat.max())  # NaN anywhere makes both NaN
     if not np.isfinite([low, high]).all() or high - low <= _CONSTANT * max(abs(low), abs(high)):
         return None
-    scaled = np.subtract(heat, low, out=heat if overwrite else None, dtype=np.float32)
-    scaled *= np.float32(255.0 / (high - low))
-    return scaled
+    return low, high
 
 
 def unit_map(heat: Heat) -> npt.NDArray[np.float32]:
@@ -181,12 +214,13 @@ def map_to_frame(
     cut off. Bilinear with half-pixel centres (cv2's INTER_LINEAR, torch's align_corners=False).
 
     Args:
-        cells: the map, one cell per 32 x 32 pixels of the network's input.
+        cells: the map, one cell per 32 x 32 pixels of the network's input, or finer.
         size_hw: the original frame.
         aligned: put a cell's heat at the centre of what the cell sees. The strided layers of a
             ResNet are centred on even pixels, so cell i sees the area around pixel 32 i, not
             32 i + 15.5 where scaling puts it. Without this, heat is half a cell too far right and
-            down (71 px of 1024 at 224 px input, 31 at 512, 16 at 1024), as in published use.
+            down (71 px of 1024 at 224 px input, 31 at 512, 16 at 1024), as in published use. Finer
+            cells go less than half a pixel of the input too far.
     """
     height, width = size_hw
     side = max(height, width)

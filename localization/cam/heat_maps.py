@@ -11,17 +11,18 @@ JSON under the metadata key `cxrloc`:
 are the network's raw output, finite or not, of any scale, all the same size. Cells cover the square
 over the image's longer side, with the image at its top left (for a square image: the image).
 If `aligned` is false they tile it like pixels; if true, cell i sees the area around pixel 32 i (see
-`cam_boxes.map_to_frame`). `folds` gives the test fold of the model that made an image's maps. A
-second tensor, `maps_without_markers`, may hold the maps of the same images after burned-in letters
-were removed; the key `removal` then gives the method: mask or inpaint. Write another model's maps
-with `write_heat_maps`, or with safetensors alone.
+`cam_boxes.map_to_frame`). `folds` gives the test fold of the model that made an image's maps. If
+`probabilities` is true (guided_cam), the values mean the same on every image. A second tensor,
+`maps_without_markers`, may hold the maps of the same images after burned-in letters were removed;
+the key `removal` then gives the method: mask or inpaint. Write another model's maps with
+`write_heat_maps`, or with safetensors alone.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ class HeatMaps:
         maps_without_markers: like `maps`, for the same images without their burned-in markers; None
             if not computed.
         removal: method that removed the markers, from `markers.REMOVALS`, else empty.
+        probabilities: whether the maps hold probabilities of cells, in 0..1.
     """
 
     pairs: tuple[Pair, ...]
@@ -65,8 +67,11 @@ class HeatMaps:
     folds: Mapping[str, int] | None = field(default=None, repr=False)
     maps_without_markers: FloatMaps | None = field(default=None, repr=False)
     removal: str = ""
+    probabilities: bool = False
 
     def __post_init__(self) -> None:
+        if self.probabilities and not ((self.maps >= 0) & (self.maps <= 1)).all():
+            raise ValueError("maps: expected probabilities from 0 to 1, as the file says")
         if self.maps.ndim != 3 or self.maps.dtype != np.float32 or 0 in self.maps.shape[1:]:
             raise ValueError(
                 f"maps: expected float32 of shape (M, h, w) with cells, got {self.maps.dtype} of "
@@ -109,6 +114,7 @@ class HeatMaps:
         folds: Mapping[str, int] | None = None,
         without_markers: Mapping[Pair, FloatMaps] | None = None,
         removal: str = "",
+        probabilities: bool = False,
     ) -> HeatMaps:
         """Build from a dict of maps, sorted by image and disease.
 
@@ -125,15 +131,16 @@ class HeatMaps:
                 f"maps of {name}: expected one size, got {sizes}; write one file per size"
             )
         others = None if without_markers is None else _stacked(without_markers, pairs)
-        return cls(pairs, _stacked(maps, pairs), aligned, name, folds, others, removal)
+        stacked = _stacked(maps, pairs)
+        return cls(pairs, stacked, aligned, name, folds, others, removal, probabilities)
 
     @property
     def without_markers(self) -> HeatMaps | None:
         """Maps of the images without markers, named after the removal method."""
         if self.maps_without_markers is None:
             return None
-        name = f"{self.name}, markers {self.removal}ed"
-        return HeatMaps(self.pairs, self.maps_without_markers, self.aligned, name, self.folds)
+        name, maps = f"{self.name}, markers {self.removal}ed", self.maps_without_markers
+        return replace(self, name=name, maps=maps, maps_without_markers=None, removal="")
 
     @cached_property
     def _row_of(self) -> dict[Pair, int]:
@@ -180,6 +187,7 @@ def write_heat_maps(path: Path, heat_maps: HeatMaps) -> None:
         "aligned": heat_maps.aligned,
         "pairs": heat_maps.pairs,
         "folds": None if heat_maps.folds is None else dict(heat_maps.folds),
+        "probabilities": heat_maps.probabilities,
         "notice": RESEARCH_USE,
     }
     tensors = {_TENSOR: heat_maps.maps}
@@ -219,6 +227,7 @@ def read_heat_maps(path: Path) -> HeatMaps:
             _folds(metadata.get("folds")),
             tensors.get(_WITHOUT),
             str(metadata.get("removal", "")),
+            bool(metadata.get("probabilities", False)),
         )
     except (ValueError, KeyError, TypeError) as error:
         wrong = f"missing key {error}" if isinstance(error, KeyError) else str(error)

@@ -14,6 +14,7 @@ from cxrloc.localization.cam.activation_maps import class_activation_maps
 from cxrloc.localization.cam.boxes import (
     DEEP_MEDIA,
     CamBoxRule,
+    Corners,
     boxes_from_map,
     map_to_frame,
     smooth_map,
@@ -45,6 +46,10 @@ class GradCamLocalizer:
             it.
         rules: disease -> rule and mean box size that replace `rule` and the bundle's mean box size
             (see `cam_tuning`); other diseases keep the defaults.
+
+    Raises:
+        ValueError: if the gate was trained with boxes (see `guided`), or for aligned maps of a
+            network whose cells look elsewhere than a ResNet's.
     """
 
     def __init__(
@@ -57,9 +62,20 @@ class GradCamLocalizer:
         number: int = 1,
         rules: Mapping[str, SizedRule] | None = None,
     ) -> None:
+        self._check(gate)
+        if aligned:
+            _check_even(gate)
         self.gate, self.rule, self._name, self.aligned = gate, rule, name, aligned
         self.number = number
         self.rules = dict(rules or {})
+
+    def _check(self, gate: Gate) -> None:
+        """Refuse a gate whose maps are another localizer's."""
+        if gate.bundle.trained_with_boxes:
+            raise ValueError(
+                "this gate was trained with boxes, so its maps are not Grad-CAM's, which learn "
+                "from labels alone: use the localizer guided_cam"
+            )
 
     @property
     def name(self) -> str:
@@ -104,7 +120,11 @@ class GradCamLocalizer:
         heat = self._frame_map(cells, image, chosen.rule)
         size = chosen.mean_size_wh(image.size_hw)
         for box, mean_heat in boxes_from_map(heat, chosen.rule, size, number=self.number):
-            yield Localization(image.image_id, disease, box, probability * mean_heat)
+            score = self._score(heat, box, mean_heat, probability)
+            yield Localization(image.image_id, disease, box, score)
+
+    def _score(self, heat: Cells, box: Corners, mean_heat: float, probability: float) -> float:
+        return probability * mean_heat
 
     def heat_maps(self, image: LoadedImage, output: LocalizerOutput) -> FrameMaps:
         """Disease -> (H, W) map in 0..1 in the image's original frame, as used for the boxes.
@@ -124,9 +144,7 @@ class GradCamLocalizer:
     def _cells(
         self, images: Sequence[LoadedImage], output: GateOutput, columns: Sequence[int]
     ) -> npt.NDArray[np.float32]:
-        image_ids = tuple(image.image_id for image in images)
-        if image_ids != tuple(output.image_ids):
-            raise ValueError(f"expected the gate output of {image_ids}, got {output.image_ids}")
+        check_output(images, output)
         maps = class_activation_maps(self.gate.bundle.model, output.features, columns)
         return np.asarray(maps.cpu().numpy(), dtype=np.float32)
 
@@ -146,6 +164,23 @@ class GradCamLocalizer:
     ) -> npt.NDArray[np.float32]:
         smooth = smooth_map(cells, rule.smooth_cells)
         return map_to_frame(smooth, image.size_hw, aligned=self.aligned)
+
+
+def check_output(images: Sequence[LoadedImage], output: GateOutput) -> None:
+    """Raise ValueError unless the output is of these images, in order."""
+    image_ids = tuple(image.image_id for image in images)
+    if image_ids != tuple(output.image_ids):
+        raise ValueError(f"expected the gate output of {image_ids}, got {output.image_ids}")
+
+
+def _check_even(gate: Gate) -> None:
+    """The shift of aligned maps is that of a ResNet; elsewhere it would misplace them."""
+    if not gate.bundle.model.even:
+        raise ValueError(
+            f"grad_cam_aligned: the gate is a {gate.bundle.model.architecture}, expected a ResNet "
+            "or EfficientNet-B0 to B7, whose cells lie half a cell further left and up than plain "
+            "scaling puts them; use grad_cam"
+        )
 
 
 def gate_facts(output: GateOutput, diseases: Sequence[str]) -> GateFacts:

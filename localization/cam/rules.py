@@ -18,7 +18,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
 from cxrloc.localization.cam.boxes import CamBoxRule
 
 FOLDS_OF_THE_GROUND_TRUTH = "ground truth"
-_RULE_KEYS = ("threshold", "size_rule", "smooth_cells", "mean_size", "boxes")
+_RULE_KEYS = ("threshold", "probability", "size_rule", "smooth_cells", "mean_size", "boxes")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class CamRules:
         ground_truth_sha256: hash of the file with the boxes.
         folds: test fold -> disease -> rule, tuned on the boxes of the other folds' patients.
         for_new_images: disease -> rule, tuned on all boxes; must not be scored on them.
+        probabilities: whether the maps hold probabilities (guided_cam).
     """
 
     localizer: str
@@ -66,6 +67,7 @@ class CamRules:
     ground_truth_sha256: str
     folds: Mapping[int, Rules] = field(repr=False)
     for_new_images: Rules = field(repr=False)
+    probabilities: bool = False
 
 
 def write_cam_rules(path: Path, rules: CamRules, comment: str) -> None:
@@ -74,6 +76,7 @@ def write_cam_rules(path: Path, rules: CamRules, comment: str) -> None:
         "notice": RESEARCH_USE,
         "localizer": rules.localizer,
         "aligned": rules.aligned,
+        "probabilities": rules.probabilities,
         "folds_from": rules.folds_from,
         "ground_truth_sha256": rules.ground_truth_sha256,
         "folds": {fold: _plain(of_fold) for fold, of_fold in rules.folds.items()},
@@ -101,6 +104,7 @@ def read_cam_rules(path: Path) -> CamRules:
             str(body["ground_truth_sha256"]),
             {int(fold): _rules(of_fold) for fold, of_fold in body["folds"].items()},
             _rules(body["all"]),
+            bool(body["probabilities"]),
         )
     except KeyError as error:
         raise ValueError(f"{path} is not a file from tune_cam: missing key {error}") from error
@@ -112,6 +116,7 @@ def _plain(rules: Rules) -> dict[str, Any]:
     return {
         disease: {
             "threshold": sized.rule.thresholds[0],
+            "probability": sized.rule.probability,
             "size_rule": sized.rule.size_rule,
             "smooth_cells": sized.rule.smooth_cells,
             "mean_size": None if sized.mean_size is None else list(sized.mean_size),
@@ -132,6 +137,7 @@ def _sized_rule(disease: str, values: Mapping[str, Any]) -> SizedRule:
         (float(values["threshold"]),),
         size_rule=values["size_rule"],
         smooth_cells=float(values["smooth_cells"]),
+        probability=None if values["probability"] is None else float(values["probability"]),
     )
     size = values["mean_size"]
     mean_size = None if size is None else (float(size[0]), float(size[1]))
@@ -139,7 +145,12 @@ def _sized_rule(disease: str, values: Mapping[str, Any]) -> SizedRule:
 
 
 def rules_of_fold(
-    path: Path, fold: int | None, ground_truth: Path, *, aligned: bool
+    path: Path,
+    fold: int | None,
+    ground_truth: Path,
+    *,
+    aligned: bool,
+    probabilities: bool = False,
 ) -> dict[str, SizedRule]:
     """Read the rules for the images of one test fold and check that no box of theirs was used.
 
@@ -148,9 +159,10 @@ def rules_of_fold(
         fold: test fold of the images and of the model that boxes them; None if unknown.
         ground_truth: file of the boxes that the folds belong to.
         aligned: placement of the maps to apply the rules to.
+        probabilities: whether these maps hold probabilities (guided_cam).
 
     Raises:
-        ValueError: if the rules are for other boxes, other folds or maps with another placement.
+        ValueError: if the rules are for other boxes, other folds or maps of another kind.
     """
     rules = read_cam_rules(path)
     if fold is None:
@@ -169,6 +181,12 @@ def rules_of_fold(
         raise ValueError(
             f"{path} was tuned on {'aligned' if rules.aligned else 'plain'} maps of "
             f"{rules.localizer}; the maps of this localizer are placed differently"
+        )
+    if rules.probabilities != probabilities:
+        kinds = {True: "probabilities of cells (guided_cam)", False: "class activation maps"}
+        raise ValueError(
+            f"{path} was tuned on {kinds[rules.probabilities]} of {rules.localizer}, but this "
+            f"localizer's maps are {kinds[probabilities]}; tune again on its own maps"
         )
     if fold not in rules.folds:
         raise ValueError(f"{path} has no rules for fold {fold}, only for {list(rules.folds)}")

@@ -19,6 +19,7 @@ from cxrloc.localization.analyses.end_to_end.section import end_to_end
 from cxrloc.localization.analyses.end_to_end.wafroc import wafroc
 from cxrloc.localization.analyses.gallery.pictures import gallery
 from cxrloc.localization.analyses.ladder.ladder import ladder
+from cxrloc.localization.analyses.ladder.pointing import pointing
 from cxrloc.localization.analyses.leakage import (
     LocalizerAudit,
     audits,
@@ -34,6 +35,7 @@ from cxrloc.localization.analyses.strata.synonyms import synonyms
 from cxrloc.localization.analyses.taxonomy.section import taxonomy
 from cxrloc.localization.comparison_report.answer import conclusion
 from cxrloc.localization.comparison_report.first_screen import first_screen
+from cxrloc.localization.comparison_report.gate_scores import gate_scores
 from cxrloc.localization.comparison_report.headline import Headline, headline
 from cxrloc.localization.comparison_report.protocol import (
     ProtocolResult,
@@ -56,7 +58,9 @@ ANALYSES: tuple[Analysis, ...] = (
     operating_point,
     wafroc,
     average_precision,
+    gate_scores,
     ladder,
+    pointing,
     taxonomy,
     synonyms,
     strata,

@@ -50,6 +50,7 @@ from cxrloc.localization.predictions.results_file import (
 from cxrloc.localization.predictions.second_reader import SecondReading, read_second_reader
 
 Result = TypeVar("Result")
+GUIDED = "guided_cam"  # its name in the registry, as sidecars carry it
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,15 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     """All that the files hold, and what stands beside them.
 
     Args:
-        settings: of `ComparisonInputs`: resamples, seed, noninferiority_margin, published.
+        settings: of `ComparisonInputs`: resamples, seed, noninferiority_margin, published,
+            score_by_gate.
 
     Raises:
         FileNotFoundError, ValueError: naming the file and what was expected of it.
     """
     labels = None if files.labels is None else read_label_map(files.labels)
     size_of = None if files.images is None else sizes_in(files.images)
-    coco, _ = _warned(partial(load_coco, size_of=size_of), files.ground_truth, labels)
+    coco, _ = warned(partial(load_coco, size_of=size_of), files.ground_truth, labels)
     coco = with_missing(coco, files.ground_truth)
     protocol = _followed(files, coco, settings)
     provenances = {name: read_provenance(path) for name, path in files.predictions.items()}
@@ -114,7 +116,10 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     scored = without_counterpart(coco, provenances)
     truth = ground_truth_from_coco(scored)
     rules = () if protocol is None else (protocol.note,)
-    truth = replace(truth, notes=(*rules, *truth.notes, *external_notes(coco, provenances)))
+    supervised = supervision_notes(provenances)
+    shown = (f"{n} also saw {p.saw}" for n, p in provenances.items() if p is not None and p.saw)
+    notes_of_models = (*external_notes(coco, provenances), *supervised, *shown)
+    truth = replace(truth, notes=(*rules, *truth.notes, *notes_of_models))
     gate = segmentations = None
     if files.gate is not None:
         gate = gate_decisions(truth.images, read_gate_table(files.gate))
@@ -144,6 +149,25 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     )
 
 
+def supervision_notes(provenances: Mapping[str, Provenance | None]) -> tuple[str, ...]:
+    """One note on the localizers whose maps learnt from boxes.
+
+    Raises:
+        ValueError: if one of them goes under Grad-CAM's name, which learns from labels alone.
+    """
+    guided = [n for n, p in provenances.items() if p is not None and p.localizer == GUIDED]
+    wrong = [name for name in guided if name.replace("-", "_").lower().startswith("grad_cam")]
+    if wrong:
+        raise ValueError(
+            f"--predictions {wrong[0]}: the file's sidecar says {GUIDED}, whose maps learnt from "
+            f"boxes; Grad-CAM learns from labels alone: give it another name, such as {GUIDED}"
+        )
+    if not guided:
+        return ()
+    names = ", ".join(f"{n}" if n == GUIDED else f"{n} ({GUIDED})" for n in guided)
+    return (f"supervised by boxes of the training images, unlike grad_cam: the maps of {names}",)
+
+
 def _followed(
     files: InputFiles, coco: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> ProtocolCheck | None:
@@ -157,7 +181,7 @@ def _followed(
 
 def _reading(path: Path, coco: dict[str, Any], labels: LabelMap | None) -> SecondReading:
     """A second reader's file, with what was said of it."""
-    reading, notes = _warned(partial(read_second_reader, labels=labels), path, coco)
+    reading, notes = warned(partial(read_second_reader, labels=labels), path, coco)
     return replace(reading, notes=(*reading.notes, *notes))
 
 
@@ -203,11 +227,11 @@ def read_localizers(
     notes: list[str] = []
     for name, path in files.items():
         if sources.get(name) == path:
-            (boxes[name], masks[name]), said = _warned(read_results, path, coco)
+            (boxes[name], masks[name]), said = warned(read_results, path, coco)
         else:
-            boxes[name], said = _warned(read_boxes, path, coco)
+            boxes[name], said = warned(read_boxes, path, coco)
             if name in sources:
-                masks[name], more = _warned(read_mask_results, sources[name], coco)
+                masks[name], more = warned(read_mask_results, sources[name], coco)
                 said += more
         notes += [f"predictions of {name}: {note}" for note in said]
     return boxes, {name: results for name, results in masks.items() if results}, notes
@@ -225,10 +249,10 @@ def _mask_sources(
     return {name: path for path, name in first.items()}
 
 
-def _warned(
+def warned(
     read: Callable[[Path, Any], Result], path: Path, argument: Any
 ) -> tuple[Result, list[str]]:
-    """What is read, and its warnings, which are printed as lines of the terminal."""
+    """What `read` gives, and its warnings, which are printed as lines of the terminal."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = read(path, argument)

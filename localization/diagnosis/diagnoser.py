@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cxrloc.classification.inference.gate import GateOutput
 from cxrloc.classification.network.demographics import missing_demographics
+from cxrloc.datasets.images.doubts.chest import ChestDoubt, chest_doubt, judges_chests
 from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
 from cxrloc.localization.localizer import Localization, Localizer, LocalizerOutput, best_by_score
 
@@ -91,6 +92,8 @@ class Diagnosis:
         spacing: pixel spacing of the image.
         warnings: warnings about the image, about a tiny size, and about patient data that the gate
             needs and lacks.
+        refusal: why the image is no chest radiograph, which the gate expects: not to be shown as a
+            diagnosis. Empty for all others.
     """
 
     image_id: str
@@ -101,6 +104,7 @@ class Diagnosis:
     runtime: str = ""
     spacing: PixelSpacing | None = None
     warnings: tuple[str, ...] = ()
+    refusal: str = ""
 
     def __post_init__(self) -> None:
         for name, boxes in self.boxes.items():
@@ -134,15 +138,17 @@ class Diagnoser:
 
     Args:
         gate: `classification.gate.Gate`.
-        cam: `GradCamLocalizer(gate)`, with the same gate.
+        cam: `map_localizer(gate)`, with the same gate.
         detectors: further localizers, each with its own pass.
 
     Attributes:
         labels: disease of the gate -> name in the diagnoses, or None if it is left out; None where
             the names are the gate's own.
+        any_image: warn of images that do not look like a chest instead of refusing them.
     """
 
     labels: Mapping[str, str | None] | None = None
+    any_image = False
 
     def __init__(
         self, gate: ImageGate, cam: MapLocalizer, detectors: Sequence[Detector] = ()
@@ -195,6 +201,7 @@ class Diagnoser:
             outputs |= {d.name: d.localize([image], present) for d in detectors}
             maps = self.cam.heat_maps(image, outputs[self.cam.name]) if heat_maps else {}
         boxes = {name: _sorted(localized.boxes, present) for name, localized in outputs.items()}
+        doubt = chest_doubt(image.pixels) if judges_chests(output.diseases) else None
         return Diagnosis(
             image.image_id,
             image.size_hw,
@@ -205,10 +212,20 @@ class Diagnoser:
             image.spacing,
             (
                 *image.warnings,
+                *([] if doubt is None else [doubt.sentence]),
                 *_small(image),
                 *_missing_demographics(image, self.gate.demographics),
             ),
+            "" if doubt is None or self.any_image else _refusal(image, doubt),
         )
+
+
+def _refusal(image: LoadedImage, doubt: ChestDoubt) -> str:
+    """Why the image is refused; empty if not. A lateral image that says so is only warned of."""
+    lateral = image.view == "LATERAL" or image.image_id.rpartition(".")[0].endswith("_lateral")
+    if lateral or not doubt.refused:
+        return ""
+    return " ".join([doubt.sentence, *image.warnings, "With --any-image it is predicted."])
 
 
 def _small(image: LoadedImage) -> list[str]:

@@ -249,6 +249,6 @@ def _draw_heat_legend(canvas: Canvas, diagnosis: Diagnosis, size_wh: tuple[int, 
     canvas.text(12, 22, name, 18, bold=True)
     if diagnosis.heat_maps:
         cam = next(iter(diagnosis.boxes))
-        text = f"heat: class activation map, 0 to 1 of its own maximum; dashed: box of {cam}"
+        text = f"heat: map of {cam}, 0 to 1 of its own maximum; dashed: its box"
         canvas.text(12, size_wh[1] - 52, shortened(text, 13, size_wh[0] - 24), 13)
     canvas.text(12, size_wh[1] - 22, RESEARCH_USE, 17, _RED, bold=True)

@@ -1,4 +1,4 @@
-"""Write the results of `cxrloc predict`, and recognise images whose results are already there."""
+"""Recognise images whose results are already in the folder of `cxrloc predict`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cxrloc.datasets.files.manifest import write_json
-from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.layouts import study_of
-
-if TYPE_CHECKING:  # they need torch
-    from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 
 Probabilities = dict[str, float]
 
@@ -48,16 +43,3 @@ def source_facts(path: Path) -> dict[str, Any]:
     # as a hash: archives call folders after patients
     place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
     return {"image": {"path_sha256": place, "bytes": changed[0], "mtime_ns": changed[1]}}
-
-
-def write_outputs(
-    image: LoadedImage, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
-) -> None:
-    """Write STEM.boxes.jpg, STEM.heat.jpg and, last, STEM.json."""
-    from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps
-    from cxrloc.localization.diagnosis.to_json import to_json
-
-    draw_boxes(image, diagnosis).save(stem.with_name(f"{stem.name}.boxes.jpg"))
-    draw_heat_maps(image, diagnosis).save(stem.with_name(f"{stem.name}.heat.jpg"))
-    record = to_json(diagnosis) | {"manifest": manifest}
-    write_json(stem.with_name(f"{stem.name}.json"), record)

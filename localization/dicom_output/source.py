@@ -23,7 +23,7 @@ from cxrloc.datasets.dicom.grayscale import (
     stored_range,
     usable_window,
 )
-from cxrloc.datasets.dicom.header import IMAGE_KEYWORDS, parse_header
+from cxrloc.datasets.dicom.header import IMAGE_KEYWORDS, is_dicom, parse_header
 from cxrloc.datasets.dicom.reader import stored_values
 
 if TYPE_CHECKING:
@@ -83,20 +83,20 @@ def parse_source(data: bytes, name: str) -> SourceImage:
         ValueError: if the file is not DICOM or has no UIDs to refer to.
     """
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
+    if not is_dicom(data):
+        raise ValueError(
+            f"{name} is not a DICOM file: DICOM objects need a DICOM image, with a patient and a "
+            "study; omit --dicom-out for PNG and JPEG"
+        )
     try:
         header = dcmread(
             io.BytesIO(data),
+            force=True,  # a file may lack the preamble
             stop_before_pixels=True,
             specific_tags=[*_UIDS, *IMAGE_KEYWORDS, *IDENTITY],
         )
         missing = [keyword for keyword in _UIDS if not header.get(keyword)]
-    except InvalidDicomError:
-        raise ValueError(
-            f"{name} is not a DICOM file: DICOM objects need a DICOM image, with a patient and a "
-            "study; omit --dicom-out for PNG and JPEG"
-        ) from None
     except Exception as error:  # a parser can raise anything on a damaged file
         raise ValueError(f"{name}: damaged DICOM file ({type(error).__name__})") from None
     if missing:

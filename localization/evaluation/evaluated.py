@@ -58,6 +58,7 @@ class ComparisonInputs:
         noninferiority_margin: see `comparison.compare`.
         protocol: the protocol that the ground truth follows; None if none was asked for.
         published: print the published figures of NIH's diseases next to ours.
+        score_by_gate: also score the boxes with the gate's probability as a factor of their score.
 
     Raises:
         ValueError: if a name is empty or a control's, if maps or masks have no predictions, or if a
@@ -79,6 +80,7 @@ class ComparisonInputs:
     noninferiority_margin: float | None = None
     protocol: ProtocolCheck | None = None
     published: bool = True
+    score_by_gate: bool = False
 
     def __post_init__(self) -> None:
         check_margin(self.noninferiority_margin)

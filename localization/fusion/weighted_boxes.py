@@ -10,7 +10,10 @@ The paper's own code has had no release since 2022.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +46,38 @@ class _Member(NamedTuple):
     score: float  # times the model's weight
 
 
+@dataclass
+class _Cluster:
+    """Boxes of one fused box; its sums are kept, since each box that joins changes it."""
+
+    members: list[_Member]
+    total: float
+    sums: _Box
+    box: _Box
+
+    @classmethod
+    def of(cls, member: _Member) -> _Cluster:
+        return cls([member], member.score, _times(member.box, member.score), member.box)
+
+    def join(self, member: _Member) -> None:
+        self.members.append(member)
+        self.total += member.score
+        self.sums = _plus(self.sums, _times(member.box, member.score))
+        if self.total > 0:
+            self.box = _times(self.sums, 1 / self.total)
+        else:  # no score says which to believe
+            equal = functools.reduce(_plus, (each.box for each in self.members))
+            self.box = _times(equal, 1 / len(self.members))
+
+
+def _times(box: _Box, factor: float) -> _Box:
+    return box[0] * factor, box[1] * factor, box[2] * factor, box[3] * factor
+
+
+def _plus(a: _Box, b: _Box) -> _Box:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
+
+
 def fuse_boxes(
     boxes_xyxy: Sequence[npt.ArrayLike],
     scores: Sequence[npt.ArrayLike],
@@ -70,58 +105,50 @@ def fuse_boxes(
         raise ValueError(f"iou_threshold: expected 0 or more and below 1, got {iou_threshold}")
     if score_rule not in SCORE_RULES:
         raise ValueError(f"score_rule {score_rule!r}: expected one of {', '.join(SCORE_RULES)}")
-    members = _members(boxes_xyxy, scores, w)
+    members = _members(boxes_xyxy, scores, w.tolist())
     clusters = _clusters(members, iou_threshold)
-    rated = [SCORE_RULES[score_rule](cluster, w) for cluster in clusters]
+    rate, of_models = SCORE_RULES[score_rule], w.tolist()
+    rated = [rate(cluster.members, of_models) for cluster in clusters]
     order = sorted(range(len(clusters)), key=lambda i: -rated[i])
     cluster_of = np.zeros(len(members), dtype=np.intp)
     for number, i in enumerate(order):
-        cluster_of[[member.place for member in clusters[i]]] = number
-    boxes = as_boxes([_mean_box(clusters[i]) for i in order])
+        for member in clusters[i].members:
+            cluster_of[member.place] = number
+    boxes = np.array([clusters[i].box for i in order], dtype=np.float64).reshape(-1, 4)
     return FusedBoxes(boxes, np.array([rated[i] for i in order], dtype=np.float64), cluster_of)
 
 
 def _members(
-    boxes_xyxy: Sequence[npt.ArrayLike], scores: Sequence[npt.ArrayLike], weights: FloatArray
+    boxes_xyxy: Sequence[npt.ArrayLike], scores: Sequence[npt.ArrayLike], weights: Sequence[float]
 ) -> list[_Member]:
     """All boxes, the highest weighted score first; equals by model, then in their order."""
     members: list[_Member] = []
     for model, (boxes, own) in enumerate(zip(boxes_xyxy, scores, strict=True)):
         array, rated = as_boxes(boxes), np.asarray(own, dtype=np.float64)
-        if rated.shape != (len(array),) or not (np.isfinite(rated).all() and (rated >= 0).all()):
+        if rated.shape != (len(array),) or not all(0 <= score < math.inf for score in rated):
             raise ValueError(
                 f"scores of model {model}: expected {len(array)} finite numbers, 0 or more, got "
                 f"{rated.tolist()}"
             )
         for (x1, y1, x2, y2), score in zip(array.tolist(), rated.tolist(), strict=True):
-            member = _Member(len(members), model, (x1, y1, x2, y2), score * float(weights[model]))
-            members.append(member)
+            box = x1, y1, x2, y2
+            members.append(_Member(len(members), model, box, score * weights[model]))
     return sorted(members, key=lambda member: -member.score)
 
 
-def _clusters(members: Sequence[_Member], iou_threshold: float) -> list[list[_Member]]:
-    clusters: list[list[_Member]] = []
-    fused: list[_Box] = []
+def _clusters(members: Sequence[_Member], iou_threshold: float) -> list[_Cluster]:
+    clusters: list[_Cluster] = []
     for member in members:
-        overlaps = [_iou(member.box, box) for box in fused]
-        best = max(range(len(fused)), key=overlaps.__getitem__, default=-1)
-        if best < 0 or overlaps[best] <= iou_threshold:
-            clusters.append([member])
-            fused.append(member.box)
+        closest, best = None, iou_threshold
+        for cluster in clusters:
+            overlap = _iou(member.box, cluster.box)
+            if overlap > best:
+                closest, best = cluster, overlap
+        if closest is None:
+            clusters.append(_Cluster.of(member))
         else:
-            clusters[best].append(member)
-            fused[best] = _mean_box(clusters[best])
+            closest.join(member)
     return clusters
-
-
-def _mean_box(cluster: Sequence[_Member]) -> _Box:
-    total = sum(member.score for member in cluster)
-    shares = [member.score / total if total > 0 else 1 / len(cluster) for member in cluster]
-    x1, y1, x2, y2 = (
-        sum(share * member.box[side] for share, member in zip(shares, cluster, strict=True))
-        for side in range(4)
-    )
-    return x1, y1, x2, y2
 
 
 def _iou(a: _Box, b: _Box) -> float:
@@ -133,35 +160,35 @@ def _iou(a: _Box, b: _Box) -> float:
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
-def _mean(cluster: Sequence[_Member], weights: FloatArray) -> float:
+def _mean(members: Sequence[_Member], weights: Sequence[float]) -> float:
     """The paper's: the boxes' mean, times min(boxes, models) / models."""
-    counted = min(len(cluster), len(weights)) / len(cluster)
-    return sum(member.score for member in cluster) * counted / float(weights.sum())
+    counted = min(len(members), len(weights)) / len(members)
+    return sum(member.score for member in members) * counted / sum(weights)
 
 
-def _mean_of_models(cluster: Sequence[_Member], weights: FloatArray) -> float:
-    """The boxes' mean, times the weight of the models that have one of them."""
-    there = float(weights[sorted({member.model for member in cluster})].sum())
-    return _box_mean(cluster, weights, 0.0) * there / float(weights.sum())
+def _mean_of_models(members: Sequence[_Member], weights: Sequence[float]) -> float:
+    """The boxes' mean, times the share that the models that have one of them have in the weight."""
+    there = sum(weights[model] for model in sorted({m.model for m in members}))
+    return _box_mean(members, weights, 0.0) * there / sum(weights)
 
 
-def _mean_with_absent(cluster: Sequence[_Member], weights: FloatArray) -> float:
+def _mean_with_absent(members: Sequence[_Member], weights: Sequence[float]) -> float:
     """The boxes' mean, with a box of score 0 for each model that has none."""
-    there = float(weights[sorted({member.model for member in cluster})].sum())
-    return _box_mean(cluster, weights, float(weights.sum()) - there)
+    there = sum(weights[model] for model in sorted({m.model for m in members}))
+    return _box_mean(members, weights, sum(weights) - there)
 
 
-def _box_mean(cluster: Sequence[_Member], weights: FloatArray, absent: float) -> float:
-    of_boxes = sum(float(weights[member.model]) for member in cluster)
-    return sum(member.score for member in cluster) / (of_boxes + absent)
+def _box_mean(members: Sequence[_Member], weights: Sequence[float], absent: float) -> float:
+    of_boxes = sum(weights[member.model] for member in members)
+    return sum(member.score for member in members) / (of_boxes + absent)
 
 
-def _highest(cluster: Sequence[_Member], weights: FloatArray) -> float:
-    return max(member.score for member in cluster) / float(weights.max())
+def _highest(members: Sequence[_Member], weights: Sequence[float]) -> float:
+    return max(member.score for member in members) / max(weights)
 
 
 # the names of the paper's code: avg, max, box_and_model_avg, absent_model_aware_avg
-SCORE_RULES: dict[str, Callable[[Sequence[_Member], FloatArray], float]] = {
+SCORE_RULES: dict[str, Callable[[Sequence[_Member], Sequence[float]], float]] = {
     "mean": _mean,
     "highest": _highest,
     "mean_of_models": _mean_of_models,

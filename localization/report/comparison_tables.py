@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +56,52 @@ def mean_table(comparison: Comparison) -> ResultTable:
     ]
     notes = (*_mean_notes(comparison), *_IOGT_NOTES)
     return ResultTable("mean_iou", "Mean IoU and mean IoBB over all boxes", tuple(rows), notes)
+
+
+def failing_table(
+    comparison: Comparison,
+    figures: Mapping[tuple[str, str], Sequence[DiseaseEstimates]],
+    overlap: str,
+    *,
+    published: bool = True,
+) -> ResultTable:
+    """AFP of Wang et al.: boxes that fail the test, over the number of ground-truth boxes.
+
+    Args:
+        figures: localizer and setting -> its figures at each threshold.
+        overlap: "iou" or "iobb".
+    """
+    rows, others = [], list[PublishedRow]()
+    truth, measure = comparison.truth, f"afp_{overlap}"
+    names = truth.disease_names
+    for place, t in enumerate(comparison.thresholds):
+        lead: dict[str, str | float] = {"measure": measure, "threshold": t}
+        for (localizer, setting), of_thresholds in figures.items():
+            cells = disease_cells(names, of_thresholds[place])
+            own = lead | {"localizer": localizer, "setting": setting}
+            rows.append(TableRow(f"{measure}@{t:g}", own, cells, {"boxes": len(truth)}))
+        for row in comparable_rows(overlap, t, names, "afp") if published else ():
+            printed = {d: _printed_cell(row.values[d]) for d in names}
+            printed[MACRO_MEAN] = _printed_cell(row.macro_mean(names))
+            own = lead | {"localizer": row.study, "setting": PUBLISHED}
+            beside = {"boxes": row.boxes[names[0]]}
+            note = f"{row.source}; scored on {row.scored_on}, not on the images of the other rows"
+            rows.append(TableRow(f"{measure}@{t:g}", own, printed, beside, note=note))
+            others.append(row)
+    symbol = {"iou": "IoU", "iobb": "IoBB"}[overlap]
+    title = (
+        f"{measure}: boxes of a disease that reach {symbol} > t with no true box, over all boxes"
+    )
+    notes = (
+        *comparison_notes(comparison),
+        "Counted are all predicted boxes on the images with a ground-truth box, also those of a "
+        f"disease that the image lacks, and divided by the {len(truth)} ground-truth boxes of all "
+        "diseases. A box of a disease that is labelled without a box fails: Wang et al. do not "
+        "say that they left any out",
+        "Localizers that were told the disease have no boxes of others: their figures are too low "
+        "to set beside the published ones",
+    )
+    return ResultTable(measure, title, tuple(rows), (*notes, *_published_notes(others, overlap)))
 
 
 _COUNTED = {

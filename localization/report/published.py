@@ -55,15 +55,15 @@ def published_rows() -> tuple[PublishedRow, ...]:
 
 
 def comparable_rows(
-    criterion: str, threshold: float, diseases: Sequence[str]
+    criterion: str, threshold: float, diseases: Sequence[str], measure: str = "acc"
 ) -> tuple[PublishedRow, ...]:
-    """Published accuracies to print next to ours; none if a disease is not among NIH's eight."""
+    """Published figures to print next to ours; none if a disease is not among NIH's eight."""
     if not set(diseases) <= set(NIH_BOXED_DISEASES):
         return ()
     return tuple(
         row
         for row in published_rows()
-        if (row.measure, row.criterion, row.threshold) == ("acc", criterion, threshold)
+        if (row.measure, row.criterion, row.threshold) == (measure, criterion, threshold)
     )
 
 

@@ -19,6 +19,10 @@ from cxrloc.classification.training.samplers import SAMPLERS
 from cxrloc.configs.command_line import load_config
 
 
+def guided(**model: Any) -> ClassifierConfig:
+    return ClassifierConfig(model=ModelConfig(**model), train=TrainConfig(box_loss_weight=1))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -61,6 +65,17 @@ from cxrloc.configs.command_line import load_config
             lambda: ClassifierConfig(train=TrainConfig(two_stage=True)),
             r"train\.two_stage: got True, expected false with model\.weights none",
         ),
+        (
+            lambda: TrainConfig(weights_average=1.0),
+            r"train\.weights_average: got 1\.0, expected a share in \[0, 1\)",
+        ),
+        (
+            lambda: ClassifierConfig(train=TrainConfig(box_inside_weight=2)),
+            r"train\.box_inside_weight: got 2, expected 5 with train\.box_loss_weight 0",
+        ),
+        (lambda: guided(head="two_layer"), r"box_loss_weight: got 1, expected 0 with model\.head"),
+        (lambda: guided(architecture="convnext_tiny"), r"box_loss_weight: .* whose cells have no"),
+        (lambda: guided(demographics=("age",)), r"box_loss_weight: .* with model\.demographics"),
         (lambda: DataConfig(fold=-1), r"data\.fold: got -1, expected a fold number from 0, or all"),
         (lambda: DataConfig(diseases=("Mass", "Mass")), r"data\.diseases: .* each disease once"),
     ],

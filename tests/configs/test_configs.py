@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from cxrloc.classification.bundle.classifier import load_classifier
 from cxrloc.classification.config import ClassifierConfig
+from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.configs.command_line import load_config
 from cxrloc.datasets.labels.names import ABNORMAL, CHEXPERT_LABELS, NIH_DISEASES, NO_FINDING
 from cxrloc.datasets.phantoms.chexpert import ChexpertPhantomConfig, make_chexpert_phantom
@@ -130,15 +131,24 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def start_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Architecture -> a file of it as torchvision writes it; random in the place of ImageNet's."""
+    """Architecture -> a file of it as torchvision writes it; random in the place of ImageNet's.
+
+    That of a network that torchvision does not have is our own.
+    """
     folder = tmp_path_factory.mktemp("weights")
 
     def path_of(architecture: str) -> Path:
-        from torchvision.models import get_model
+        from torchvision.models import get_model, list_models
 
         path = folder / f"{architecture}.safetensors"
         if not path.is_file():
-            save_file(get_model(architecture, weights=None).state_dict(), path)
+            known = architecture in list_models()
+            network = (
+                get_model(architecture, weights=None)
+                if known
+                else build_classifier(architecture, 1)[0].backbone
+            )
+            save_file(network.state_dict(), path)
         return path
 
     return path_of

@@ -22,6 +22,10 @@ from cxrloc.detection.run_config import DataConfig, MaskRCNNConfig
         ({"weights": "coco"}, "resnet50 only"),
         ({"weights": "gate"}, "needs model.gate"),
         ({"frozen_stages": 2}, "freeze random filters"),
+        (
+            {"architecture": "efficientnet_lite0", "norm": "group"},
+            "norm group: expected batch, fro",
+        ),
         ({"frozen_stages": 6, "weights": "coco", "architecture": "resnet50"}, "0 .* to 5"),
     ],
 )
@@ -69,6 +73,12 @@ def test_batch_norm_is_trained_from_scratch_and_frozen_with_weights() -> None:
 def test_a_size_that_the_network_cannot_take_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="multiple of 32 from 64 to 1024"):
         DetectorConfig(size=size)
+
+
+def test_detectron2_has_no_lite0() -> None:
+    model = ModelConfig("efficientnet_lite0")
+    with pytest.raises(ValueError, match="efficientnet_lite0: expected resnet18 or resnet50 with"):
+        DetectorConfig(backend="detectron2", model=model)
 
 
 def test_the_gate_of_the_same_fold_is_taken(tmp_path: Path) -> None:

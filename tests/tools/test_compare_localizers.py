@@ -33,6 +33,7 @@ TABLES = (
     "operating_point_diseases",
     "operating_thresholds",
     "coco_ap",
+    "pointing",
     "taxonomy",
     "taxonomy_counts",
     "synonyms",

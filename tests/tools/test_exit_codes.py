@@ -53,7 +53,11 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
         "--prepared GONE --gate GONE --out OUT",
         ("GONE", "cxrloc prepare"),
     ),
-    "experiments.demo": ("--nih GONE", ("GONE", "does not exist")),
+    "experiments.pipelines.demo": ("--nih GONE", ("GONE", "does not exist")),
+    "experiments.fuse_localizers": (
+        "--predictions a=GONE b=GONE --ground-truth GONE --out OUT",
+        ("GONE", "cxrloc prepare"),
+    ),
     "experiments.quantize": ("--gate GONE IMAGE", ("GONE", "train one")),
     "experiments.score_images": (
         "--gate GONE --prepared GONE --out OUT.parquet",

@@ -30,7 +30,7 @@ from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.phantoms.markers import KINDS, marked_images
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.datasets.readers.loose_images import images_below
+from cxrloc.datasets.readers.loose_images import images_of
 from cxrloc.localization.analyses.shortcut.marker_check import (
     IMAGES_PER_SHEET,
     SAME,
@@ -96,9 +96,7 @@ def _score(count: int, image_size: int) -> int:
 
 def _look(inputs: Sequence[Path], out: Path, how: str) -> int:
     """Table and sheets of the images; an image that cannot be read is reported."""
-    paths, failures = images_below(inputs, out)
-    if not paths:
-        raise ValueError("; ".join(failures))
+    paths, failures = images_of("find_markers", inputs, out)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
     images = 0

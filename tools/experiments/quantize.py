@@ -40,7 +40,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manife
 from cxrloc.datasets.files.runs.locks import writes_file
 from cxrloc.datasets.images.read import read_image, readable_images
 from cxrloc.datasets.progress import progress
-from cxrloc.datasets.readers.loose_images import images_below
+from cxrloc.datasets.readers.loose_images import images_of
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.preprocessing import Preprocessing
@@ -110,7 +110,7 @@ def _readable(
     """Paths of the first images of the draw that can be read, and squares of those to calibrate."""
     from cxrloc.classification.inference.int8_calibration import CALIBRATION_IMAGES
 
-    paths, failures = images_below(inputs)
+    paths, failures = images_of("quantize", inputs)
     if failures:
         raise ValueError("; ".join(failures))
     squares: list[npt.NDArray[np.uint8]] = []

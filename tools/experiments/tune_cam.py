@@ -5,7 +5,8 @@ r"""Tune how heat maps become boxes, for each test fold on the boxes of the othe
     cxrloc localize --localizer grad_cam --cam-rules runs/cam_rules.yaml \
         --gate runs/gate --prepared data/nih --out runs/grad_cam_tuned.json
 
-Threshold, size rule and smoothing are chosen for each disease by mean IoU. `cxrloc localize
+Threshold, size rule and smoothing are chosen for each disease by mean IoU; the threshold is a share
+of the map's own range or, for guided_cam, a probability if that does better. `cxrloc localize
 --cam-rules` then boxes the images of each fold by the rules of that fold. Research use only, never
 a diagnosis.
 """
@@ -77,6 +78,7 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
         file_sha256(arguments.ground_truth),
         tuning.rules,
         tuning.rules_for_new_images,
+        maps.probabilities,
     )
     facts = scored(tuning)
     write_cam_rules(

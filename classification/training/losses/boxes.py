@@ -96,13 +96,14 @@ def _box_share(
     box_xyxy: tuple[float, float, float, float], scale: float, size: int
 ) -> npt.NDArray[np.float64]:
     x1, y1, x2, y2 = (scale * edge for edge in box_xyxy)
-    return np.outer(_overlap(y1, y2, size), _overlap(x1, x2, size))
+    return _overlap(y1, y2, size)[:, None] * _overlap(x1, x2, size)
 
 
 def _overlap(low: float, high: float, size: int) -> npt.NDArray[np.float64]:
     """(size,) share of each interval [i, i + 1] between two numbers."""
     start = np.arange(size)
-    return np.clip(np.minimum(start + 1, high) - np.maximum(start, low), 0.0, 1.0)
+    shared = np.minimum(start + 1, high) - np.maximum(start, low)
+    return np.asarray(np.clip(shared, 0.0, 1.0))
 
 
 def _outlines_share(
@@ -152,7 +153,7 @@ class BoxLoss(nn.Module):
         absent = self.absent * (labels == 0).float()
         weights = absent[:, :, None, None].expand(shape).clone()
         rows, columns = pairs.unbind(dim=1)
-        inside = F.adaptive_avg_pool2d(masks, shape[2:])
+        inside = F.adaptive_avg_pool2d(masks, (shape[2], shape[3]))
         present = (labels[rows, columns] == 1).float()[:, None, None]
         targets[rows, columns] = inside * present
         # a box of a disease that the label denies is neither shown nor counted as absent

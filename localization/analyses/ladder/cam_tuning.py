@@ -1,14 +1,15 @@
 """Tune boxes from heat maps honestly: for each test fold, only on the boxes of other patients.
 
 For the images of fold k and each disease, the rule with the best mean IoU on the boxes of the OTHER
-folds is chosen from a grid (threshold, size rule, smoothing). The mean box size for the rule
+folds is chosen from a grid (threshold, size rule, smoothing; for maps of probabilities also a
+probability as the threshold). The mean box size for the rule
 `closest` comes from these boxes too, so no box of fold k influences its rules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from cxrloc.datasets.progress import progress
 from cxrloc.localization.analyses.ladder.rule_scores import (
     CHOICES,
+    PROBABILITIES,
     SIZE_RULES,
     THRESHOLDS,
     MeanSize,
@@ -208,7 +210,8 @@ def _grid_scores(
 ) -> tuple[BoolArray, FloatArray, FloatArray]:
     """`mapped`, `iou` and `best` of `Tuning`."""
     column = {name: d for d, name in enumerate(truth.disease_names)}
-    grid = (len(means), len(SMOOTHINGS), len(SIZE_RULES), len(THRESHOLDS))
+    levels = len(THRESHOLDS) + len(PROBABILITIES) * maps.probabilities
+    grid = (len(means), len(SMOOTHINGS), len(SIZE_RULES), levels)
     iou, best = np.zeros((len(truth), *grid)), np.zeros((len(truth), len(SMOOTHINGS)))
     mapped = np.zeros(len(truth), dtype=np.bool_)
     rows_of: dict[tuple[str, str], list[int]] = {}
@@ -227,7 +230,7 @@ def _grid_scores(
         for s, smoothing in enumerate(SMOOTHINGS):
             heat = map_to_frame(smooth_map(cells, smoothing), size_hw, aligned=maps.aligned)
             iou[rows, :, s], best[rows, s] = level_scores(
-                heat, truth.boxes_xyxy[rows], mean_sizes_wh
+                heat, truth.boxes_xyxy[rows], mean_sizes_wh, maps.probabilities
             )
         mapped[rows] = True
     return mapped, iou, best
@@ -242,9 +245,8 @@ def _best_rule(iou: FloatArray) -> tuple[int, ...]:
 
 
 def _rule(chosen: Sequence[int]) -> CamBoxRule:
-    smoothing, size_rule, threshold = chosen
-    return CamBoxRule(
-        (THRESHOLDS[threshold],),
-        size_rule=SIZE_RULES[size_rule],
-        smooth_cells=SMOOTHINGS[smoothing],
-    )
+    smoothing, size_rule, level = chosen
+    rule = CamBoxRule(size_rule=SIZE_RULES[size_rule], smooth_cells=SMOOTHINGS[smoothing])
+    if level < len(THRESHOLDS):
+        return replace(rule, thresholds=(THRESHOLDS[level],))
+    return replace(rule, probability=PROBABILITIES[level - len(THRESHOLDS)])

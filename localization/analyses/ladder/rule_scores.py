@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,17 @@ from cxrloc.localization.cam.boxes import (
     CamBoxRule,
     Corners,
     SizeRule,
+    absolute_map,
     choose,
     level_boxes,
     mean_heat,
     normalise_map,
+    probability_level,
 )
 
 SIZE_RULES: tuple[SizeRule, ...] = ("closest", "hottest", "largest")
 THRESHOLDS = tuple(float(level) for level in range(10, 250, 10))
+PROBABILITIES = (0.02, *(round(0.05 * step, 2) for step in range(1, 20)))  # of guided_cam's maps
 CHOICES = tuple(CamBoxRule(size_rule=rule) for rule in SIZE_RULES)
 
 IndexArray = npt.NDArray[np.intp]
@@ -31,22 +34,38 @@ def level_scores(
     heat: npt.NDArray[np.float32],
     boxes_xyxy: FloatArray,
     mean_sizes_wh: Sequence[MeanSize],
+    probabilities: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
     """IoU of G boxes with each rule's choices (G, V, R, T) and with the best region (G,).
 
-    The rule chooses as many regions as there are boxes, and they are matched one to one.
+    The rule chooses as many regions as there are boxes, and they are matched one to one. The T
+    levels are `THRESHOLDS` and, for a map of probabilities, `PROBABILITIES`.
     """
-    shape = (len(boxes_xyxy), len(mean_sizes_wh), len(SIZE_RULES), len(THRESHOLDS))
+    levels = len(THRESHOLDS) + len(PROBABILITIES) * probabilities
+    shape = (len(boxes_xyxy), len(mean_sizes_wh), len(SIZE_RULES), levels)
     iou, best = np.zeros(shape), np.zeros(len(boxes_xyxy))
-    scaled = normalise_map(heat)
-    if scaled is None:
-        return iou, best
-    for t, boxes in enumerate(level_boxes(scaled, THRESHOLDS)):
+    for t, (scaled, boxes) in enumerate(_regions(heat, probabilities)):
         if boxes:
             overlaps = box_iou_matrix(boxes_xyxy, boxes)
             iou[..., t] = _matched(overlaps, _choices(scaled, boxes, mean_sizes_wh, len(overlaps)))
             best = np.maximum(best, overlaps.max(axis=1))
     return iou, best
+
+
+def _regions(
+    heat: npt.NDArray[np.float32], probabilities: bool
+) -> Iterator[tuple[npt.NDArray[np.float32], list[Corners]]]:
+    """The scaled map and its regions at each level; nothing for a blank map."""
+    scaled = normalise_map(heat)
+    if scaled is None:
+        return
+    for boxes in level_boxes(scaled, THRESHOLDS):
+        yield scaled, boxes
+    absolute = absolute_map(heat) if probabilities else None
+    if absolute is not None:
+        levels = [probability_level(absolute, p) for p in PROBABILITIES]
+        for boxes in level_boxes(absolute, levels):
+            yield absolute, boxes
 
 
 def _choices(

@@ -12,7 +12,7 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import iou
-from cxrloc.localization.cam.localizer import GradCamLocalizer
+from cxrloc.localization.cam.guided import map_localizer
 from cxrloc.localization.localizer import best_by_score
 
 SAME_BOX = 0.8
@@ -39,7 +39,7 @@ class RuntimePrediction:
 def predict(gate: Gate, image: LoadedImage) -> RuntimePrediction:
     """Predict one image."""
     output = gate([image])
-    cam = GradCamLocalizer(gate).localize_output([image], output, output.present_diseases(0))
+    cam = map_localizer(gate).localize_output([image], output, output.present_diseases(0))
     boxes = {box.disease: box.box_xyxy for box in best_by_score(cam.boxes).values()}
     passes = zip(output.diseases, output.present[0], strict=True)
     return RuntimePrediction(

@@ -182,6 +182,14 @@ def test_a_wrong_input_is_refused() -> None:
     assert ClassifierConfig().model.input == "grey"
 
 
+def test_a_network_sees_more_than_eight_bits_up_to_its_square() -> None:
+    deep = np.full((128, 128), 25826, np.uint16)  # 100.49 of 255
+    deep[::2, ::2] = 26060  # 101.4: the mean is 100.7
+    image = LoadedImage("a", np.rint(deep / 257).astype(np.uint8), (128, 128), deep=deep)
+    assert np.unique(Preprocessing(64).squares([image])).tolist() == [101]
+    assert np.unique(Preprocessing(64).squares([replace(image, deep=None)])).tolist() == [100]
+
+
 def test_markers_go_before_the_image_is_fitted_and_the_bundle_remembers(tmp_path: Path) -> None:
     pixels = np.full((256, 256), 90, np.uint8)
     pixels[16:48, 20:26] = pixels[42:48, 20:40] = 240  # an L

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,23 @@ def test_logits_are_the_head_on_the_mean_of_the_map_and_the_map_is_rectified() -
     assert features.shape == (2, 512, 2, 3)
     assert features.min() >= 0
     torch.testing.assert_close(logits, model.head(features.mean((2, 3))))
+
+
+def test_log_sum_exp_pooling_is_that_of_wang_and_lies_between_mean_and_maximum() -> None:
+    features = torch.tensor([0.0, 0.5, 1.0, 2.0]).view(1, 1, 2, 2).expand(1, 256, 2, 2)
+    pooled = {}
+    for r in (1e-3, 10.0, 1000.0):
+        model, _ = build_classifier("simple_cnn", 3, seed=1, lse_r=r)
+        pooled[r] = float(model.pool(features)[0, 0])
+        torch.testing.assert_close(
+            model.classify(features).logits, model.head(model.pool(features))
+        )
+    # eq. 1: the maximum + log(mean of exp(r (x - maximum))) / r, by hand for r = 10
+    assert pooled[10.0] == pytest.approx(2 + math.log((1 + math.exp(-10)) / 4) / 10, abs=1e-6)
+    assert pooled[1e-3] == pytest.approx(0.875, abs=1e-3)
+    assert pooled[1000.0] == pytest.approx(2, abs=2e-3)
+    with pytest.raises(ValueError, match=r"log-sum-exp \(r 1000\) are no mean over cells"):
+        model.cell_logits(features)
 
 
 def test_the_backbone_computes_what_torchvision_computes() -> None:
@@ -114,8 +132,8 @@ def test_squares_of_another_size_are_refused() -> None:
         Preprocessing(64).to_tensor(np.zeros((1, 96, 96), np.uint8))
 
 
-def make_bundle(head: str = "linear") -> ClassifierBundle:
-    model, _ = build_classifier("resnet18", 2, head, seed=2)
+def make_bundle(head: str = "linear", lse_r: float = 0.0) -> ClassifierBundle:
+    model, _ = build_classifier("resnet18", 2, head, seed=2, lse_r=lse_r)
     return ClassifierBundle(
         model=model.eval(),
         diseases=("Mass", "Nodule"),
@@ -127,9 +145,11 @@ def make_bundle(head: str = "linear") -> ClassifierBundle:
     )
 
 
-@pytest.mark.parametrize("head", ["linear", "two_layer"])
-def test_a_saved_classifier_comes_back_and_answers_the_same(tmp_path: Path, head: str) -> None:
-    bundle = make_bundle(head)
+@pytest.mark.parametrize(("head", "lse_r"), [("linear", 0), ("two_layer", 0), ("linear", 10)])
+def test_a_saved_classifier_comes_back_and_answers_the_same(
+    tmp_path: Path, head: str, lse_r: float
+) -> None:
+    bundle = make_bundle(head, lse_r)
     save_classifier(tmp_path / "a.safetensors", bundle)
     back = load_classifier(tmp_path / "a.safetensors")
     assert back.diseases == ("Mass", "Nodule")

@@ -172,6 +172,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
         # a rate at which the second epoch, the last before the kill, is worse than the first
         {"schedule": "reduce_on_plateau", "plateau_epochs": 0, "lr": 0.02},
         {"schedule": "triangular2", "cycle_epochs": 1, "loss": "chexnet"},
+        {"schedule": "one_cycle", "weights_average": 0.9},
     ],
     ids=lambda settings: str(settings["schedule"]),
 )

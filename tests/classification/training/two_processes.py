@@ -25,10 +25,11 @@ from cxrloc.classification.training.distributed import (
     process_group,
     run_on_rank_zero,
 )
+from cxrloc.classification.training.losses.boxes import BoxRegions
 from cxrloc.classification.training.losses.labels import LabelLoss
 from cxrloc.classification.training.stages import train
 from cxrloc.classification.training.sync_batch_norm import share_batch_statistics
-from cxrloc.datasets.radiograph import Radiograph
+from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.shards.read import ShardSet
 
 TRAINING, VALIDATION = 17, 5
@@ -41,6 +42,8 @@ SETTINGS = TrainConfig(
     flip=True,
     optimizer="sgd",
     loss="chexnet",
+    box_loss_weight=1.0,
+    weights_average=0.5,
 )
 Figures = dict[str, list[float]]
 
@@ -98,11 +101,17 @@ def training_from_shards(folder: Path) -> Figures:
         image: dict(zip(shards.diseases, row.tolist(), strict=True))
         for image, row in zip(shards.image_ids, shards.labels, strict=True)
     }
-    images = [Radiograph(i, None, i, "", labels[i]) for i in shards.image_ids]
+    # boxes of every second image, so that the processes differ in how many they see
+    boxes = [(Box(d, (100, 200, 700, 800)) for d, y in labels[i].items() if y) for i in labels]
+    images = [
+        Radiograph(i, None, i, "", labels[i], tuple(of_image) if n % 2 else ())
+        for n, (i, of_image) in enumerate(zip(shards.image_ids, boxes, strict=True))
+    ]
     parts = (
         ImageBatches(shards, images[:TRAINING], shards.diseases, clahe_clip=2.0),
         ImageBatches(shards, images[TRAINING:], shards.diseases, clahe_clip=2.0),
     )
+    parts[0].regions = BoxRegions(images[:TRAINING], shards.diseases, 64)
     model, _ = build_classifier("simple_cnn", len(shards.diseases), seed=1)
     config = ClassifierConfig(model=ModelConfig("simple_cnn", 64), train=SETTINGS)
     trained = train(model, parts, config, folder / f"run{member().world_size}")

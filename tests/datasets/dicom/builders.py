@@ -40,11 +40,15 @@ def write_dicom(
         image.compress(syntax, generate_instance_uid=False)
     image.file_meta.TransferSyntaxUID = syntax
     path.parent.mkdir(parents=True, exist_ok=True)
+    if meta:
+        image.save_as(path, enforce_file_format=True)
+        return path
+    image.file_meta = FileMetaDataset()
     image.save_as(
         path,
-        enforce_file_format=meta,
-        implicit_vr=None if meta else True,
-        little_endian=None if meta else True,
+        enforce_file_format=False,
+        implicit_vr=syntax.is_implicit_VR,
+        little_endian=syntax.is_little_endian,
     )
     return path
 

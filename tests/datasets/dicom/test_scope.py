@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
-from cxrloc.datasets.images.read import UnreadableImageError, read_image
+from cxrloc.datasets.images.read import UnreadableImageError, decode_image, read_image
 from datasets.dicom.builders import smooth_pixels, write_dicom
 
 CANARIES = ("Canary", "CANARY", "Secret", "19500102")
@@ -37,7 +37,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"BodyPartExamined": "EXTREMITY"}, "not a chest image: BodyPartExamined is EXTREMITY"),
     (
         {"BodyPartExamined": "HAND"},
-        r"BodyPartExamined is HAND; .*limbs \(MURA\) take only PNG or JPEG",
+        r"BodyPartExamined is HAND; .*--any-body-part of `cxrloc predict` reads it",
     ),
     ({"BodyPartExamined": "T SPINE"}, "not a chest image: BodyPartExamined is T SPINE"),
     (
@@ -61,6 +61,56 @@ def test_what_is_no_chest_image_is_refused_by_name(
         read_image(path)
     assert str(error.value).startswith(f"cannot read image {path}: ")
     assert not any(canary in str(error.value) for canary in CANARIES)
+
+
+CHEST_WORDS = (
+    "CHEST, Thorax, Rindkere, HRUDNÍK, hrudník, Borst, Rintakehä, Poitrine, Potter, Torse, "
+    "Brustkorb, Torace, Peito, ГРУДНАЯ КЛЕТКА, ГРУДЬ, pecho, torácico, Bröstkorg, Torax, TÓRAX, "
+    "hrudnнk, hrudn, mellkas, Krūtinės ląsta, Tor, Klatka, 胸部, 흉부, Thorax_PA"
+)
+
+
+@pytest.mark.parametrize("word", CHEST_WORDS.split(", "))
+def test_the_chest_is_known_in_other_languages(tmp_path: Path, word: str) -> None:
+    path = write_dicom(tmp_path / "a.dcm", smooth_pixels(8), BodyPartExamined="PLACEHOLDER")
+    header = dcmread(path)
+    header["BodyPartExamined"]._value = word.encode() + b" " * (len(word.encode()) % 2)
+    header.save_as(path)
+    assert read_image(path).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("charset", "encoding", "word"),
+    [("ISO_IR 144", "iso8859_5", "ГРУДЬ"), ("ISO_IR 100", "latin-1", "RINTAKEHÄ")],
+)
+def test_a_code_in_the_file_s_own_letters_is_known(
+    tmp_path: Path, charset: str, encoding: str, word: str
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", smooth_pixels(8), SpecificCharacterSet=charset)
+    header = dcmread(path)
+    header["BodyPartExamined"]._value = word.encode(encoding).ljust(16)
+    header.save_as(path)
+    assert read_image(path).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "word", ["HRUDNÍ PÁTEŘ", "Columna torácica", "Borstwervels", "TSPINE", "胸椎", "Brustwirbel"]
+)
+def test_the_thoracic_spine_is_no_chest_in_any_language(tmp_path: Path, word: str) -> None:
+    path = write_dicom(tmp_path / "a.dcm", smooth_pixels(8), BodyPartExamined="PLACEHOLDER")
+    header = dcmread(path)
+    header["BodyPartExamined"]._value = word.encode() + b" " * (len(word.encode()) % 2)
+    header.save_as(path)
+    with pytest.raises(UnreadableImageError, match="not a chest image: BodyPartExamined is "):
+        read_image(path)
+
+
+def test_any_body_part_is_read_with_a_warning_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", smooth_pixels(8), BodyPartExamined="HAND")
+    image = decode_image(path.read_bytes(), path, any_body_part=True)
+    assert image.warnings == ("Not a chest image: BodyPartExamined is HAND.",)
+    with pytest.raises(UnreadableImageError, match="BodyPartExamined is HAND"):
+        decode_image(path.read_bytes(), path)
 
 
 WARNED: list[tuple[dict[str, Any], str]] = [

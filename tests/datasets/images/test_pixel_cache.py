@@ -48,7 +48,7 @@ def test_the_second_opening_decodes_nothing_and_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = PixelCache.open(images, 8, tmp_path / "cache", workers=1)
-    monkeypatch.setattr(pixel_cache, "read_grey", None)
+    monkeypatch.setattr(pixel_cache, "read_image", None)
     again = PixelCache.open(images, 8, tmp_path / "cache", workers=1)
     assert f"pixels: reusing {first.path}" in capsys.readouterr().out
     np.testing.assert_array_equal(again.pixels, first.pixels)
@@ -143,7 +143,7 @@ def test_an_interrupted_making_leaves_nothing_behind(
     def fail(path: Path) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(pixel_cache, "read_grey", fail)
+    monkeypatch.setattr(pixel_cache, "read_image", fail)
     with pytest.raises(MemoryError):
         PixelCache.open(images, 8, tmp_path / "cache", workers=1)
     assert list((tmp_path / "cache").iterdir()) == []

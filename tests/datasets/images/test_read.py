@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from cxrloc.datasets.images.markers import without_markers
+from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.images.read import (
     UnreadableImageError,
     print_left_out,
@@ -22,6 +24,7 @@ from cxrloc.datasets.images.read import (
     read_radiograph,
     readable_images,
 )
+from cxrloc.datasets.images.transforms import fit_square
 from cxrloc.datasets.radiograph import Radiograph
 from datasets.dicom.builders import write_dicom
 
@@ -108,9 +111,45 @@ def test_hot_pixels_and_burnt_in_letters_do_not_darken_a_deep_image(
 def test_a_deep_png_is_the_same_image_as_a_dicom_file_of_its_values(tmp_path: Path) -> None:
     pixels = _deep_chest()
     pixels[:3, :3] = 4095
-    png = read_grey(saved(tmp_path / "a.png", pixels))
-    dicom = read_grey(write_dicom(tmp_path / "a.dcm", pixels, bits=12))
-    np.testing.assert_array_equal(png, dicom)
+    png = read_image(saved(tmp_path / "a.png", pixels))
+    dicom = read_image(write_dicom(tmp_path / "a.dcm", pixels, bits=12))
+    np.testing.assert_array_equal(png.pixels, dicom.pixels)
+    assert png.deep is not None
+    assert dicom.deep is not None
+    np.testing.assert_array_equal(png.deep, dicom.deep)
+    assert len(np.unique(png.deep)) > 256
+    np.testing.assert_array_equal(np.rint(png.deep / 257), png.pixels)
+
+
+def test_eight_bits_have_no_deeper_grey_and_an_inverted_image_has(tmp_path: Path) -> None:
+    assert read_image(saved(tmp_path / "a.png", NOISE)).deep is None
+    assert read_image(write_dicom(tmp_path / "a.dcm", NOISE)).deep is None
+    window = {"WindowCenter": 2048, "WindowWidth": 4096, "VOILUTFunction": "LINEAR_EXACT"}
+    stored = np.array([[0, 1024], [2048, 4095]], np.uint16)
+    turned = {"PhotometricInterpretation": "MONOCHROME1", "PixelPaddingValue": 4095}
+    image = read_image(write_dicom(tmp_path / "b.dcm", stored, {**window, **turned}, bits=12))
+    assert image.deep is not None
+    assert image.deep.tolist() == [[65535, 49151], [32768, 0]]  # the last is padding
+    assert image.pixels.tolist() == [[255, 191], [128, 0]]
+
+
+@pytest.mark.parametrize("how", ["keep", "mask", "inpaint"])
+def test_every_way_to_a_network_keeps_twelve_bits_up_to_its_square(
+    tmp_path: Path, how: str
+) -> None:
+    values = np.random.default_rng(0).uniform(1500, 1700, (64, 64))
+    values[:2] = [[0], [4095]]
+    values[10:14, 4:6] = values[13:14, 4:9] = 4095  # an L
+    path = saved(tmp_path / "a.png", values.astype(np.uint16))
+    image = without_markers(read_image(path), how)
+    assert image.deep is not None
+    listed = Radiograph("a", path, "p", "", {}, size_hw=(64, 64))
+    square = PixelCache.open([listed], 32, tmp_path / "cache", workers=1, markers=how)["a"]
+    expected = np.rint(cv2.resize(image.deep, (32, 32), interpolation=cv2.INTER_AREA) / 257)
+    np.testing.assert_array_equal(square, expected)
+    assert (square != fit_square(image.pixels, 32)).any()
+    again = without_markers(read_radiograph(listed), how)
+    np.testing.assert_array_equal(fit_square(again.finest, 32), square)
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:

@@ -22,6 +22,13 @@ def test_shrinking_averages_areas() -> None:
     assert fit_square(pixels, 2).tolist() == [[15, 100], [7, 2]]
 
 
+def test_sixteen_bits_are_rounded_after_the_average() -> None:
+    values = np.array([[100.49, 100.49], [100.49, 101.4]])  # of 255; the mean is 100.7
+    assert fit_square(np.rint(values).astype(np.uint8), 1).tolist() == [[100]]
+    assert fit_square(np.rint(values * 257).astype(np.uint16), 1).tolist() == [[101]]
+    assert fit_square(np.array([[0, 65535]], np.uint16), 2).tolist() == [[0, 255], [0, 0]]
+
+
 def test_a_wide_image_is_padded_at_the_bottom_a_tall_one_at_the_right() -> None:
     wide = np.full((2, 4), 9, np.uint8)
     assert fit_square(wide, 4).tolist() == [[9] * 4, [9] * 4, [0] * 4, [0] * 4]
@@ -47,7 +54,7 @@ def test_an_extreme_shape_keeps_at_least_one_pixel() -> None:
 
 
 def test_what_is_not_grey_or_has_no_size_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"expected grey uint8 \(H, W\), got uint8 \(2, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"grey uint8 or uint16 \(H, W\), got uint8 \(2, 2, 3\)"):
         fit_square(np.zeros((2, 2, 3), np.uint8), 4)
     with pytest.raises(ValueError, match=r"frame \(0, 5\) and square 4"):
         square_scale((0, 5), 4)

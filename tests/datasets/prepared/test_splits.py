@@ -196,6 +196,9 @@ def test_the_sampled_split_caps_each_disease_and_the_normals() -> None:
     shares = [len(part) / len(taken) for part in (split.train, split.validation, split.test)]
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
     assert sampled_split(images[::-1], DISEASES, 15, 12, seed=0) == split
+    chosen = {*split.train, *split.validation, *split.test}
+    again = [image for image in images if image.image_id in chosen]
+    assert sampled_split(again, DISEASES, 15, 12, seed=0) == split  # so no others are decoded
     assert sampled_split(images, DISEASES, 15, 12, seed=1) != split
 
 

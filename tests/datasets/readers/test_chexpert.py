@@ -145,6 +145,39 @@ def test_faults_of_the_files_are_named(chexpert_tree: Any, rows: list[str], mess
         chexpert.index(chexpert_tree(rows, VALID))
 
 
+def test_the_labels_of_the_official_test_part_have_no_sex_age_or_view(
+    chexpert_tree: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As CheXlocalize's release has them: without the release's name before the path."""
+    front, side = (f"test/patient64741/study1/view{v}.jpg" for v in ("1_frontal", "2_lateral"))
+    root = chexpert_tree(TRAIN, VALID, {front: (32, 39), side: (39, 32)})
+    header = ",".join(["Path", *CHEXPERT_LABELS])
+    rows = [f"{front},{REFERENCE}", f"{side},{REFERENCE}"]
+    (root / "test_labels.csv").write_text("\n".join([header, *rows]) + "\n")
+
+    index = chexpert.index(root, label_file=Path("test_labels.csv"), strict=True)
+
+    first, second = index.radiographs
+    assert index.official == {front: "test", side: "test"}
+    assert (first.view, second.view) == ("Frontal", "Lateral")
+    assert (first.sex, math.isnan(first.age_years)) == ("", True)
+    assert first.labels["Cardiomegaly"] == 1
+    assert first.patient_id == "patient64741"
+    assert first.size_hw == (39, 32)
+    assert [
+        r.image_id
+        for r in chexpert.index(
+            root, label_file=root / "test_labels.csv", frontal_only=True
+        ).radiographs
+    ] == [front]
+    (root / "test_labels.csv").write_text(f"{header}\ntest/patient1/study1/a.jpg,{REFERENCE}\n")
+    with pytest.raises(ValueError, match=r"data row 1, .*does not say frontal or lateral"):
+        chexpert.index(root, label_file=Path("test_labels.csv"))
+    (root / "train.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="official test part, are given with --label-file"):
+        chexpert.index(root)
+
+
 def test_a_broken_jpg_is_left_out_under_the_name_that_tells_it_from_all_others(
     chexpert_tree: Any,
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.images.pixel_cache import PixelCache
-from cxrloc.datasets.images.read import decode_grey
+from cxrloc.datasets.images.read import decode_image
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.shards import write
 from datasets.shards.small import COUNT, build, contents, plans
@@ -91,7 +91,7 @@ def test_finished_shards_are_not_redone(
 ) -> None:
     first = build(plans(images, tmp_path / "out"))
     before, rejects = contents(tmp_path / "out"), contents(tmp_path / "out", "*.parquet")
-    monkeypatch.setattr(write, "decode_grey", None)
+    monkeypatch.setattr(write, "decode_image", None)
     again = build(plans(images, tmp_path / "out"))
     assert [record.reused for record in first + again] == [False] * 5 + [True] * 5
     assert [record.sha256 for record in again] == [record.sha256 for record in first]
@@ -162,7 +162,7 @@ def test_a_folder_of_other_settings_or_images_is_refused(
 def test_a_task_that_fails_leaves_no_half_shard_and_no_manifest(
     images: list[Radiograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = decode_grey
+    decode = decode_image
 
     def fail_at_image_3(data: bytes, path: Path) -> Any:
         if path.name == "3.png":
@@ -170,7 +170,7 @@ def test_a_task_that_fails_leaves_no_half_shard_and_no_manifest(
         return decode(data, path)
 
     build(plans(images, tmp_path / "whole"))
-    monkeypatch.setattr(write, "decode_grey", fail_at_image_3)
+    monkeypatch.setattr(write, "decode_image", fail_at_image_3)
     with pytest.raises(OSError, match="no space left"):
         build(plans(images, tmp_path / "out"))
     names = [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()]

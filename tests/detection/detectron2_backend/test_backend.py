@@ -130,8 +130,8 @@ def test_a_torchvision_resnet_gives_the_same_features(architecture: str, tmp_pat
 def test_it_learns_exports_and_predicts_the_same_after_loading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks = []
-    start = trainer.start_network
+    networks: list[network.Networks] = []
+    start = network.start_network
 
     def remember(*arguments: object) -> object:
         networks.append(start(*arguments)[0])  # type: ignore[arg-type]
@@ -144,7 +144,7 @@ def test_it_learns_exports_and_predicts_the_same_after_loading(
     assert bundle == tmp_path / "run" / "maskrcnn.safetensors"
     assert not list((tmp_path / "run").glob("*.pth"))
     images = [image(unseen, i) for i in range(24, 28)]
-    before = predictor.Detectron2Predictor(networks[0], DISEASES, SIZE)
+    before = predictor.Detectron2Predictor(networks[0].kept, DISEASES, SIZE)
     loaded, metadata = load_predictor(bundle)
     assert metadata["backend"] == "detectron2"
     assert metadata["fold"] == 1

@@ -28,6 +28,7 @@ from cxrloc.classification.training.distributed import Member
 from cxrloc.classification.training.optimization import warmed_up_cosine
 from cxrloc.detection.config import Init
 from cxrloc.detection.detectron2_backend import backend, trainer
+from cxrloc.detection.training import Best
 
 TESTS = Path(__file__).resolve().parents[2]
 
@@ -69,7 +70,7 @@ def test_the_samples_are_boxes_classes_and_negatives_of_the_set(tmp_path: Path) 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     data = rectangles(8)
-    settings = config(epochs=3, checkpoint_every=2, validate_every=1)
+    settings = config(epochs=3, checkpoint_every=2, validate_every=1, weights_average=0.9)
     whole = backend.train_detector(settings, data, rectangles(2), tmp_path / "whole", Init(), {})
     killed = tmp_path / "killed"
     code = f"""
@@ -85,7 +86,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
                 return super().__getitem__(number)
         from cxrloc.detection.detectron2_backend import trainer
         trainer.Draws = Slow
-        settings = config(epochs=3, checkpoint_every=2, validate_every=1)
+        settings = config(epochs=3, checkpoint_every=2, validate_every=1, weights_average=0.9)
         backend.train_detector(
             settings, rectangles(8), rectangles(2), Path({str(killed)!r}), Init(), {{}})
     """
@@ -108,7 +109,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     expected, metadata = read_bundle(whole)
     tensors, resumed_metadata = read_bundle(resumed)
     assert metadata["kept"] == resumed_metadata["kept"]
-    assert metadata["validation_ap"] == resumed_metadata["validation_mean_iou"]
+    assert metadata["validation_ap"] == resumed_metadata["validation_ap"]
     for name, tensor in expected.items():
         torch.testing.assert_close(tensors[name], tensor, rtol=0, atol=0, msg=name)
     rows = [line.split('"iteration": ')[1] for line in (killed / "loss.jsonl").open()]
@@ -120,11 +121,11 @@ def test_a_checkpoint_or_bundle_of_another_run_is_refused(tmp_path: Path) -> Non
     from cxrloc.detection.detectron2_backend.checkpointer import tensors_only_checkpointer
     from cxrloc.detection.detectron2_backend.trainer import RunState
 
-    layer = torch.nn.Linear(1, 1)
-    tensors_only_checkpointer(layer, tmp_path, run=RunState("one", 0.5, 7)).save("model_0000001")
+    layer, run = torch.nn.Linear(1, 1), RunState("one", Best(0.5, 7, 2))
+    tensors_only_checkpointer(layer, tmp_path, run=run).save("model_0000001")
     same = RunState("one")
     tensors_only_checkpointer(layer, tmp_path, run=same).resume_or_load("")
-    assert (same.best_score, same.best_step) == (0.5, 7)
+    assert same.best == Best(0.5, 7, 2)
     other = tensors_only_checkpointer(layer, tmp_path, run=RunState("two"))
     with pytest.raises(ValueError, match="another config or other images; choose another out"):
         other.resume_or_load("")

@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from torchvision.models import resnet18
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
+from builders import tiny_classifier
 from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier
-from cxrloc.detection.config import DetectorConfig, Init, ModelConfig, resolve_init
+from cxrloc.detection.config import LITE0, DetectorConfig, Init, ModelConfig, resolve_init
 from cxrloc.detection.torchvision_backend import initial_weights
 from cxrloc.detection.torchvision_backend.initial_weights import build_detector, load_initial
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
@@ -99,3 +100,50 @@ def test_imagenet_weights_by_name_fill_the_backbone_alone(
     assert all(torch.equal(body[name], published[name]) for name in body)
     assert {name.split(".")[0] for name in report.missing} == {"backbone", "rpn", "roi_heads"}
     assert not [name for name in report.missing if name.startswith("backbone.body")]
+
+
+def test_a_pyramid_of_lite0_has_its_maps_at_strides_8_16_and_32_and_its_imagenet_weights(
+    small_config: DetectorConfig,
+) -> None:
+    model = dataclasses.replace(small_config.model, architecture=LITE0, weights="imagenet")
+    detector, report = build_detector(
+        dataclasses.replace(small_config, model=model), Init("imagenet")
+    )
+    assert not any("backbone.body" in name for name in report.missing)
+    assert report.mismatched == ()
+    classifier, _ = build_classifier(LITE0, 2, weights="imagenet")
+    expected: dict[str, torch.Tensor] = {}
+    for name in ("layer2", "layer3", "layer4"):
+        classifier.backbone.get_submodule(name).register_forward_hook(
+            lambda _m, _i, output, name=name: expected.update({name: output})
+        )
+    images = torch.randn(1, 3, 128, 128, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        classifier.eval()(images)
+        maps = detector.eval().backbone.body(images)  # its BatchNorm is folded
+        assert [(m.shape[1], 128 // m.shape[2]) for m in maps.values()] == [
+            *((40, 8), (112, 16), (320, 32))
+        ]
+        for got, name in zip(maps.values(), expected, strict=True):
+            torch.testing.assert_close(got, expected[name], rtol=1e-3, atol=1e-3)
+        (found,) = detector(images, None, [(128, 128)])
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in detector.modules())
+    assert set(found["labels"].tolist()) == {1, 2}
+
+
+def test_a_gate_of_lite0_starts_a_detector_of_lite0(
+    tmp_path: Path, small_config: DetectorConfig
+) -> None:
+    gate = tmp_path / "gate.safetensors"
+    classifier = tiny_classifier(("Mass",), architecture=LITE0, seed=5)
+    save_classifier(gate, classifier)
+    config = dataclasses.replace(
+        small_config.model, architecture=LITE0, weights="gate", gate=str(gate)
+    )
+    model = MaskRCNN(config, 2, 128)
+    report = load_initial(model, Init("gate", gate), config)
+    assert not any("backbone.body" in name for name in report.missing)
+    assert torch.equal(
+        model.backbone.body.layer3[0].conv2.weight,
+        classifier.model.backbone.layer3[0].conv2.weight,
+    )

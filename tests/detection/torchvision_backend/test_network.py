@@ -11,11 +11,11 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 
 from builders import settled
 from cxrloc.detection.config import DETECTIONS_PER_DISEASE, DetectorConfig, ModelConfig
+from cxrloc.detection.torchvision_backend.best_boxes import agreement, voted_boxes
 from cxrloc.detection.torchvision_backend.network import (
     MaskRCNN,
     fold_batch_norm,
     freeze_stages,
-    voted_boxes,
 )
 
 
@@ -53,7 +53,9 @@ def test_every_disease_has_a_candidate_even_from_an_untrained_network(
         assert each["masks"].shape == (2, 1, 28, 28)
 
 
-def test_the_best_candidate_of_a_disease_is_its_first_box(small_config: DetectorConfig) -> None:
+def test_the_first_box_of_a_disease_is_the_one_most_candidates_agree_on(
+    small_config: DetectorConfig,
+) -> None:
     unvoted = replace(small_config, model=replace(small_config.model, vote_threshold=1.0))
     model, images = _network(unvoted).eval(), torch.randn(1, 3, 128, 128)
     with torch.no_grad():
@@ -63,9 +65,22 @@ def test_the_best_candidate_of_a_disease_is_its_first_box(small_config: Detector
     assert boxes.shape == (len(scores), 2, 4)
     for disease in range(2):
         first = int((detections["labels"] == disease + 1).nonzero()[0])
-        best = int(scores[:, disease].argmax())
-        torch.testing.assert_close(detections["scores"][first], scores[best, disease])
+        best = int(agreement(boxes[:, disease], scores[:, disease]).argmax())
+        torch.testing.assert_close(detections["scores"][first], scores[:, disease].max())
         torch.testing.assert_close(detections["boxes"][first], boxes[best, disease])
+
+
+def test_boxes_agree_where_they_overlap_enough() -> None:
+    alone, left, between, right = (
+        [0.0, 0, 9, 9],
+        [50.0, 0, 90, 10],
+        [60.0, 0, 100, 10],
+        [70.0, 0, 110, 10],
+    )
+    boxes, scores = torch.tensor([alone, left, between, right]), torch.tensor([0.6, 0.3, 0.2, 0.3])
+    expected = [0.6, 0.3 + 0.6 * 0.2 + 0.3 / 3, 0.2 + 2 * 0.6 * 0.3, 0.3 + 0.6 * 0.2 + 0.3 / 3]
+    assert agreement(boxes, scores).tolist() == pytest.approx(expected)
+    assert agreement(boxes[:2], scores[:2]).tolist() == pytest.approx([0.6, 0.3])
 
 
 def test_a_disease_has_at_most_so_many_boxes_and_the_strongest_come_first(

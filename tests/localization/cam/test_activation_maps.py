@@ -48,6 +48,17 @@ def backward_grad_cam(
 
 
 @pytest.mark.parametrize("head", ["linear", "two_layer"])
+def test_maps_of_a_network_that_pools_by_log_sum_exp_have_the_closed_form_too(head: str) -> None:
+    model, _ = build_classifier("simple_cnn", DISEASES, head, seed=3, lse_r=10)
+    features = torch.rand(2, 256, 4, 5, generator=torch.Generator().manual_seed(1))
+    maps = class_activation_maps(model, features, range(DISEASES))
+    for index in range(DISEASES):
+        expected = backward_grad_cam(features, lambda a: model.classify(a).logits, index)
+        torch.testing.assert_close(maps[:, index], expected, rtol=1e-4, atol=1e-7)
+    assert maps.max() > 1e-4
+
+
+@pytest.mark.parametrize("head", ["linear", "two_layer"])
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50"])
 def test_closed_form_equals_grad_cam_by_a_backward_pass(architecture: str, head: str) -> None:
     model = classifier(architecture, head)

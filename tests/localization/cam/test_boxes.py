@@ -176,20 +176,33 @@ def test_an_aligned_map_lies_half_a_cell_further_left_and_up() -> None:
     np.testing.assert_array_equal(plain[16:, 16:], aligned[:-16, :-16])
 
 
-@pytest.mark.parametrize("size", [224, 256])
-def test_a_cell_of_a_resnet_sees_the_surroundings_of_pixel_32_i(size: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "map_stride", "offset"),
+    [
+        ("resnet18", 32, 0),
+        ("resnet18", 16, 0),
+        ("efficientnet_b0", 32, 0),
+        ("efficientnet_lite0", 32, 31),
+        ("densenet121", 32, 14),
+        ("simple_cnn", 32, 15.5),
+    ],
+)
+def test_only_a_cell_of_a_resnets_kin_sees_the_surroundings_of_pixel_32_i(
+    name: str, map_stride: int, offset: float
+) -> None:
     """Why there is an aligned map: the centre of the gradient of a cell is not at 32 i + 15.5."""
-    model, _ = build_classifier("resnet18", 1)
-    image = torch.rand(2, 3, size, size, requires_grad=True)
-    cell = size // 64
+    model, _ = build_classifier(name, 1, map_stride=map_stride)
+    image = torch.rand(1, 3, 256, 256, generator=torch.manual_seed(0)).requires_grad_()
+    cell = 128 // map_stride
     model.eval().backbone(image)[:, :, cell, cell].sum().backward()
     assert image.grad is not None
     seen = image.grad.abs().sum(dim=(0, 1))
-    pixels = torch.arange(size, dtype=torch.float32)
+    pixels = torch.arange(256, dtype=torch.float32)
     centre_y = (seen.sum(dim=1) * pixels).sum() / seen.sum()
     centre_x = (seen.sum(dim=0) * pixels).sum() / seen.sum()
-    assert float(centre_y) == pytest.approx(32 * cell, abs=5)
-    assert float(centre_x) == pytest.approx(32 * cell, abs=5)
+    assert float(centre_y) == pytest.approx(128 + offset, abs=7)
+    assert float(centre_x) == pytest.approx(128 + offset, abs=7)
+    assert model.even == (offset == 0)
 
 
 def test_rules_check_themselves() -> None:

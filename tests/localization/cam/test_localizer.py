@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from builders import tiny_classifier
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.gate import Gate, GateOutput
@@ -191,6 +192,12 @@ def test_an_aligned_localizer_moves_box_and_map_half_a_cell_left_and_up() -> Non
         for cam, output in zip((plain, aligned), answers, strict=True)
     )
     np.testing.assert_allclose(before[16:, 16:], after[:-16, :-16], atol=1e-6)
+
+
+def test_aligned_maps_of_a_network_whose_cells_look_elsewhere_are_refused() -> None:
+    gate = Gate(tiny_classifier(DISEASES, architecture="simple_cnn"))
+    with pytest.raises(ValueError, match=r"the gate is a simple_cnn, expected a ResNet or .*B7"):
+        GradCamLocalizer(gate, aligned=True)
 
 
 def test_the_map_is_made_once_for_boxes_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from cxrloc.localization.cam.rules import (
 )
 
 MASS = SizedRule(CamBoxRule((60.0,), 5, "largest", 0.5), (1 / 3, 0.1), 7)
-NODULE = SizedRule(CamBoxRule(), None, 0)
+NODULE = SizedRule(CamBoxRule(probability=0.35), None, 0)
 
 
 @pytest.fixture
@@ -70,6 +70,14 @@ def test_rules_of_a_fold_are_for_its_images(tmp_path: Path, truth: Path, rules: 
         rules_of_fold(path, None, truth, aligned=False)
     with pytest.raises(ValueError, match="was tuned on plain maps of grad_cam"):
         rules_of_fold(path, 0, truth, aligned=True)
+    with pytest.raises(
+        ValueError, match=r"tuned on class activation maps of grad_cam, but .* prob"
+    ):
+        rules_of_fold(path, 0, truth, aligned=False, probabilities=True)
+    write_cam_rules(path, replace(rules, localizer="guided_cam", probabilities=True), "")
+    assert rules_of_fold(path, 3, truth, aligned=False, probabilities=True) == {"Mass": NODULE}
+    with pytest.raises(ValueError, match=r"probabilities of cells \(guided_cam\) of guided_cam"):
+        rules_of_fold(path, 0, truth, aligned=False)
     truth.write_text("[]")
     with pytest.raises(ValueError, match="was tuned on another ground truth than"):
         rules_of_fold(path, 0, truth, aligned=False)

@@ -77,11 +77,11 @@ def test_every_analysis_is_there_with_controls_and_every_column_is_explained() -
     cells = {(b.image_id, b.disease): np.eye(4, dtype=np.float32) for b in ON_BOXED_IMAGES}
     maps = HeatMaps.of(cells, name="cam", aligned=False)
 
-    by_key = _sections({"cam": EVERYWHERE}, gate=gate, maps={"cam": maps})
+    by_key = _sections({"cam": EVERYWHERE}, gate=gate, maps={"cam": maps}, score_by_gate=True)
 
     keys = (
-        "means accuracy paired end_to_end operating_point wafroc coco_ap ladder taxonomy synonyms "
-        "strata leakage"
+        "means accuracy paired end_to_end operating_point wafroc coco_ap gate_scores ladder "
+        "pointing taxonomy synonyms strata leakage"
     )
     assert list(by_key) == keys.split()
     for key in (
@@ -134,8 +134,8 @@ def test_a_new_section_is_one_function_and_one_entry() -> None:
     report = build_report(inputs, analyses=(*ANALYSES, _boxes_drawn))
 
     keys = (
-        "means accuracy paired end_to_end operating_point wafroc coco_ap taxonomy synonyms strata "
-        "leakage boxes_drawn"
+        "means accuracy paired end_to_end operating_point wafroc coco_ap pointing taxonomy "
+        "synonyms strata leakage boxes_drawn"
     )
     assert [section.key for section in report.sections] == keys.split()
     assert "How many boxes are drawn?" in render_report(page_of(report, {}))

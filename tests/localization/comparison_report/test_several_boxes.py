@@ -24,7 +24,7 @@ from cxrloc.localization.evaluation.detections import EVERY_DISEASE, place
 from cxrloc.localization.evaluation.evaluated import Evaluated
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
-from localization.comparison_report.boxes_of_patients import DISEASES, coco_of, perfect, rows
+from localization.report.boxes_of_patients import DISEASES, coco_of, perfect, rows
 
 LEFT, RIGHT, BELOW = (0.0, 0.0, 10.0, 10.0), (30.0, 0.0, 10.0, 10.0), (0.0, 40.0, 10.0, 10.0)
 

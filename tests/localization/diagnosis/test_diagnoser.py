@@ -16,6 +16,7 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
+from builders import chest_pixels
 from cxrloc.classification.inference.gate import GateOutput
 from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis, Finding, stream
@@ -23,8 +24,11 @@ from cxrloc.localization.diagnosis.to_json import to_json
 from cxrloc.localization.localizer import Localization, LocalizerOutput
 
 DISEASES = ("Mass", "Nodule", "Effusion")
-IMAGE = LoadedImage("a.png", np.full((40, 60), 9, np.uint8), (40, 60))
+IMAGE = LoadedImage("a.png", chest_pixels(0, (40, 60)), (40, 60))
 BLACK = LoadedImage("black.png", np.zeros((40, 60), np.uint8), (40, 60))
+
+
+LIMB = {"Abnormal": 0.5, "Fracture": 0.5, "Cast": None}
 
 
 class FakeGate:
@@ -150,6 +154,28 @@ def test_boxes_are_in_millimetres_too_where_the_size_of_a_pixel_is_known() -> No
     assert (entry["row_mm"], entry["column_mm"]) == (0.5, 0.25)
     assert entry["spacing_source"] == "PixelSpacing"
     assert record["warnings"] == ["Lateral image."]
+
+
+def test_what_is_no_chest_is_refused_and_warned_of_but_not_by_a_gate_of_limbs() -> None:
+    diagnoser = Diagnoser(FakeGate("Mass"), FakeCam())
+    lateral = [replace(BLACK, view="LATERAL"), replace(BLACK, image_id="p/view2_lateral.jpg")]
+    chest, black, *sides = diagnoser([IMAGE, BLACK, *lateral])
+    assert (chest.refusal, chest.warnings) == ("", ())
+    assert black.refusal == f"{black.warnings[0]} With --any-image it is predicted."
+    assert black.warnings[0].startswith("Not like a frontal chest radiograph")
+    for side in sides:  # the file says what it is
+        assert (side.refusal, side.warnings) == ("", black.warnings)
+    diagnoser.any_image = True
+    [warned] = diagnoser([BLACK])
+    assert (warned.refusal, warned.warnings) == ("", black.warnings)
+
+    class LimbGate(FakeGate):
+        def __call__(self, images: Sequence[LoadedImage]) -> GateOutput:
+            output = super().__call__(images)
+            return replace(output, diseases=("Abnormal", "Fracture", "Cast"), thresholds=LIMB)
+
+    [limb] = Diagnoser(LimbGate(), FakeCam())([BLACK])
+    assert (limb.refusal, limb.warnings) == ("", ())
 
 
 def test_the_json_has_coco_boxes_with_ranks_and_opens_in_pycocotools() -> None:

@@ -17,7 +17,7 @@ from cxrloc.localization.evaluation.comparison import Comparison, ScoredLocalize
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
 from cxrloc.localization.evaluation.paired_tests import PairTests, paired_tests
 from cxrloc.localization.localizer import Localization
-from localization.comparison_report.boxes_of_patients import boxes_of_patients
+from localization.report.boxes_of_patients import boxes_of_patients
 
 
 def _coco(

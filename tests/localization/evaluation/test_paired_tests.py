@@ -14,7 +14,7 @@ from scipy.stats import norm, rankdata
 
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth
 from cxrloc.localization.evaluation.paired_tests import PairedTest, paired_tests
-from localization.comparison_report.boxes_of_patients import boxes_of_patients
+from localization.report.boxes_of_patients import boxes_of_patients
 
 
 def one_box_each(differences: Sequence[float] | FloatArray) -> PairedTest:

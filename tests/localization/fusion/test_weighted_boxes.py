@@ -6,25 +6,25 @@ from cxrloc.localization.fusion.weighted_boxes import SCORE_RULES, fuse_boxes
 LEFT, SHIFTED, AWAY = (0.0, 0.0, 10.0, 10.0), (2.0, 0.0, 12.0, 10.0), (50.0, 50.0, 60.0, 60.0)
 
 
-def test_a_fused_box_is_the_mean_weighted_by_the_scores():
+def test_a_fused_box_is_the_mean_weighted_by_the_scores() -> None:
     # IoU 8 / 12; the left side is (.6 x 0 + .2 x 2) / .8 = .5
     fused = fuse_boxes([[LEFT], [SHIFTED]], [[0.6], [0.2]])
     assert fused.boxes_xyxy == pytest.approx(np.array([[0.5, 0, 10.5, 10]]))
     assert fused.scores == pytest.approx([0.4])  # (.6 + .2) / 2
 
 
-def test_a_box_that_one_of_two_models_lacks_keeps_half_of_its_score():
+def test_a_box_that_one_of_two_models_lacks_keeps_half_of_its_score() -> None:
     fused = fuse_boxes([[LEFT, AWAY], [LEFT]], [[0.6, 0.5], [0.4]])
     assert fused.boxes_xyxy == pytest.approx(np.array([LEFT, AWAY]))
     assert fused.scores == pytest.approx([0.5, 0.25])
     assert fused.cluster.tolist() == [0, 1, 0]
 
 
-def test_a_model_without_any_box_takes_part():
+def test_a_model_without_any_box_takes_part() -> None:
     assert fuse_boxes([[LEFT], [], []], [[0.9], [], []]).scores == pytest.approx([0.3])
 
 
-def test_a_box_joins_by_its_iou_with_the_fused_box_not_with_the_first():
+def test_a_box_joins_by_its_iou_with_the_fused_box_not_with_the_first() -> None:
     # IoU with LEFT is 6 / 14 = .43; with the mean of LEFT and SHIFTED, (1, 0, 11, 10), 7 / 13 = .54
     third = (4.0, 0.0, 14.0, 10.0)
     without = fuse_boxes([[LEFT], [], [third]], [[0.6], [], [0.3]], iou_threshold=0.5)
@@ -34,7 +34,7 @@ def test_a_box_joins_by_its_iou_with_the_fused_box_not_with_the_first():
     assert joined.scores == pytest.approx([0.5])
 
 
-def test_the_threshold_is_strict():
+def test_the_threshold_is_strict() -> None:
     third = 1 / 3  # IoU of a box with its shift by half of its width
     boxes = [[(0.0, 0.0, 2.0, 1.0)], [(1.0, 0.0, 3.0, 1.0)]]
     assert len(fuse_boxes(boxes, [[1.0], [1.0]], iou_threshold=third).scores) == 2
@@ -52,18 +52,18 @@ def test_the_threshold_is_strict():
         ("mean_with_absent", (3 * 0.8 + 3 * 0.4 + 2 * 0.6) / (8 + 1)),
     ],
 )
-def test_scores_by_each_rule(rule: str, score: float):
+def test_scores_by_each_rule(rule: str, score: float) -> None:
     boxes, scores = [[LEFT, LEFT], [], [LEFT]], [[0.8, 0.4], [], [0.6]]
     fused = fuse_boxes(boxes, scores, [3, 1, 2], score_rule=rule)
     assert fused.scores == pytest.approx([score])
 
 
-def test_more_boxes_than_models_do_not_raise_the_mean():
+def test_more_boxes_than_models_do_not_raise_the_mean() -> None:
     fused = fuse_boxes([[LEFT] * 5, [LEFT]], [[0.5] * 5, [0.5]])
     assert fused.scores == pytest.approx([0.5])
 
 
-def test_figures_of_the_papers_own_code():
+def test_figures_of_the_papers_own_code() -> None:
     # ensemble-boxes 1.0.9, weighted_boxes_fusion(..., weights=[2, 1], iou_thr=0.55), .6 of equal
     # weights too; its boxes are sorted by score as ours are
     first = [[0.1, 0.1, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9], [0.12, 0.1, 0.52, 0.48]]
@@ -80,13 +80,13 @@ def test_figures_of_the_papers_own_code():
     assert equal.scores == pytest.approx([0.6, 0.25, 0.2], abs=1e-6)
 
 
-def test_one_model_of_distinct_boxes_comes_back_as_it_is():
+def test_one_model_of_distinct_boxes_comes_back_as_it_is() -> None:
     fused = fuse_boxes([[AWAY, LEFT]], [[0.2, 0.7]], [4])
     assert fused.boxes_xyxy == pytest.approx(np.array([LEFT, AWAY]))
     assert fused.scores == pytest.approx([0.7, 0.2])
 
 
-def test_boxes_of_score_0_and_no_boxes():
+def test_boxes_of_score_0_and_no_boxes() -> None:
     fused = fuse_boxes([[LEFT], [SHIFTED]], [[0.0], [0.0]])
     assert fused.boxes_xyxy == pytest.approx(np.array([[1, 0, 11, 10]]))
     assert fused.scores.tolist() == [0]
@@ -102,18 +102,18 @@ def test_boxes_of_score_0_and_no_boxes():
         ({"score_rule": "avg"}, "'avg': expected one of mean, highest, mean_of_models"),
     ],
 )
-def test_what_is_out_of_range_is_refused(arguments: dict[str, object], message: str):
+def test_what_is_out_of_range_is_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fuse_boxes([[LEFT], [LEFT]], [[0.5], [0.5]], **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("scores", [[[0.5], [-0.1]], [[0.5], [float("nan")]], [[0.5], [0.5, 0.5]]])
-def test_scores_must_fit_the_boxes(scores: list[list[float]]):
+def test_scores_must_fit_the_boxes(scores: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="scores of model 1: expected 1 finite numbers, 0 or more"):
         fuse_boxes([[LEFT], [LEFT]], scores)
 
 
 @pytest.mark.parametrize("rule", SCORE_RULES)
-def test_equal_models_agree_with_each_of_them(rule: str):
+def test_equal_models_agree_with_each_of_them(rule: str) -> None:
     fused = fuse_boxes([[LEFT, AWAY]] * 3, [[0.6, 0.3]] * 3, score_rule=rule)
     assert fused.scores == pytest.approx([0.6, 0.3])

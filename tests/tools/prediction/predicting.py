@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
+from builders import chest_pixels
 from cxrloc.tools import predict
 
 DISEASES = ("Mass", "Effusion")
@@ -16,8 +16,7 @@ DISEASES = ("Mass", "Effusion")
 
 def draw_image(path: Path, seed: int = 0, size_hw: tuple[int, int] = (120, 100)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 255, (6, 5), dtype=np.uint8)
-    cv2.imwrite(str(path), cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC))
+    assert cv2.imwrite(str(path), chest_pixels(seed, size_hw))
     return path
 
 

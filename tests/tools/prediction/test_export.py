@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import yaml
 
-from builders import read_pixels
+from builders import chest_pixels, read_pixels
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.tools import prepare_data
 from datasets.dicom.builders import write_dicom
@@ -32,8 +31,8 @@ def predicted(
     """Three images, one of them DICOM, predicted once and exported in every form."""
     folder = tmp_path_factory.mktemp("predicted")
     images = [draw_image(folder / "in" / f"a{n}.png", n, (120, 90 + 10 * n)) for n in (1, 2)]
-    stored = np.random.default_rng(3).integers(0, 255, (64, 80), dtype=np.uint16)
-    images.append(write_dicom(folder / "in" / "a3.dcm", cv2.blur(stored, (9, 9))))
+    stored = chest_pixels(3, (64, 80)).astype(np.uint16)
+    images.append(write_dicom(folder / "in" / "a3.dcm", stored))
     forms = ("coco", "yolo", "labelstudio", "fiftyone")
     options = [word for form in forms for word in ("--export", form)]
     assert run(bundles["all"], images, folder, "--maskrcnn", str(detector), *options) == 0

@@ -190,8 +190,11 @@ def test_a_bundle_of_no_fold_predicts_all_and_the_manifest_says_so(
 def test_every_registered_localizer_has_its_own_name(prepared: Path, tmp_path: Path) -> None:
     truth = load_coco(prepared / "ground_truth.json")
     inputs = LocalizerInputs(save_fold(tmp_path / "x", 0, prepared), truth)
+    supervision = {"box_supervision": {"boxes": 1, "box_loss_weight": 1.0}}
+    guided = save_fold(tmp_path / "guided", 0, prepared, metadata=supervision)
+    assert build_localizer("guided_cam", replace(inputs, bundle=guided)).name == "guided_cam"
     for name in LOCALIZERS:
-        if not name.startswith("mask_rcnn"):
+        if not name.startswith(("mask_rcnn", "guided_cam")):
             assert build_localizer(name, inputs).name == name
     several = {**truth, "annotations": truth["annotations"] * 3}
     for coco, number in ((truth, 1), (several, 3)):

@@ -64,6 +64,7 @@ def test_unreadable_inputs_are_reported_and_the_rest_go_on(
     images = tmp_path / "images"
     draw_image(images / "good.png")
     (images / "bad.png").write_bytes(b"not a picture")
+    (images / "scan.tif").write_bytes(b"II*\x00")
     (tmp_path / "empty").mkdir()
     inputs = [images, tmp_path / "absent.png", tmp_path / "empty"]
 
@@ -75,6 +76,8 @@ def test_unreadable_inputs_are_reported_and_the_rest_go_on(
     assert "bad.png" in printed.err
     assert "absent.png: no such file or folder" in printed.err
     assert "empty: no images in this folder" in printed.err
+    passed_over = "1 of 3 files are no images that are read: scan.tif (TIFF)"
+    assert f"predict: {images}: {passed_over}" in printed.err
     assert "2 images found: 0 done already, 1 done now (0 with a disease" in printed.out
     assert "3 failures" in printed.out
     table = [line.split() for line in printed.out.splitlines()]
@@ -150,8 +153,8 @@ def test_an_empty_name_is_not_the_current_folder(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.slow
-def test_folders_stay_out_of_the_json_and_odd_images_are_warned_about(
-    bundles: dict[str, Path], tmp_path: Path
+def test_folders_stay_out_of_the_json_and_odd_images_are_refused_or_warned_about(
+    bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Archives call folders after patients."""
     black, tiny = tmp_path / "MEIER^ANNA" / "black.png", tmp_path / "MEIER^ANNA" / "tiny.png"
@@ -159,12 +162,19 @@ def test_folders_stay_out_of_the_json_and_odd_images_are_warned_about(
     cv2.imwrite(str(black), np.zeros((300, 300), np.uint8))
     draw_image(tiny, size_hw=(1024, 3))
 
-    assert run(bundles["none"], [tmp_path / "MEIER^ANNA"], tmp_path / "out") == 0
+    folder, out = [tmp_path / "MEIER^ANNA"], tmp_path / "out"
+    assert run(bundles["none"], folder, out) == 1
+    assert not list(out.glob("*.json"))
+    refused = capsys.readouterr().err
+    assert refused.count("Not like a frontal chest radiograph (distance ") == 2
+    assert refused.count("With --any-image it is predicted.") == 2
+    assert run(bundles["none"], folder, out, "--any-image") == 0
 
     records = {name: (tmp_path / "out" / f"{name}.json").read_text() for name in ("black", "tiny")}
     assert "MEIER" not in "".join(records.values())
     assert "No contrast: every pixel has the grey value 0 (of 0 to 255)." in records["black"]
     assert "Small: 3 x 1024 pixels" in records["tiny"]
+    assert all("Not like a frontal chest radiograph" in record for record in records.values())
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import pytest
 import torch
 from highdicom.sr import MeasurementReport, srread
 
+from builders import chest_pixels
 from cxrloc.classification.bundle.classifier import (
     ClassifierBundle,
     load_classifier,
@@ -67,9 +68,7 @@ def told_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pixels() -> Any:
-    # a seed that draws no border brighter than the middle, which is warned about
-    noise = np.random.default_rng(4).integers(0, 255, (6, 5), dtype=np.uint8)
-    return cv2.resize(noise, (100, 120), interpolation=cv2.INTER_CUBIC)
+    return chest_pixels()
 
 
 def run(bundle: Path, folder: Path, out: Path, *more: str) -> int:
@@ -106,9 +105,15 @@ def test_the_same_image_as_png_and_as_dicom_gives_the_same_result(
         images / "IM000001", inverse, window, bits=12, PhotometricInterpretation="MONOCHROME1"
     )
 
+    bare = "1.2.840.113619.2.5"  # named by its UID, without a preamble
+    write_dicom(images / bare, pixels, meta=False)
+
+    assert run(bundle, images, tmp_path / "out", "--dicom-out") == 1  # the PNG is no DICOM
     assert run(bundle, images, tmp_path / "out") == 0
 
-    png, *dicoms = [record(tmp_path / "out" / f"{name}.json") for name in ("a", "b", "IM000001")]
+    assert (tmp_path / "out" / f"{bare}.sr.dcm").is_file()
+    names = ("a", "b", "IM000001", bare)
+    png, *dicoms = [record(tmp_path / "out" / f"{name}.json") for name in names]
     assert png["annotations"]
     for dicom in dicoms:
         assert dicom["findings"] == png["findings"]
@@ -138,11 +143,16 @@ def test_warnings_reach_the_user_and_no_name_reaches_anything(
     assert f"{images / 'side.dcm'}: Lateral image (ViewPosition is LL)" in printed.err
     assert "knee.dcm: not a chest image: BodyPartExamined is KNEE" in printed.err
     assert "Lateral image" in record(tmp_path / "out" / "side.json")["warnings"][0]
+    assert not (tmp_path / "out" / "knee.json").exists()
     written = [path.read_bytes() for path in (tmp_path / "out").iterdir()]
     assert len(written) == 3
     for canary in (b"Canary", b"CANARY", b"19500102"):
         assert not any(canary in content for content in written)
         assert canary.decode() not in printed.out + printed.err
+    assert run(bundle, images, tmp_path / "out", "--any-body-part") == 0
+    assert record(tmp_path / "out" / "knee.json")["warnings"] == [
+        "Not a chest image: BodyPartExamined is KNEE."
+    ]
 
 
 @pytest.mark.slow

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
 import pytest
 
-from builders import tiny_classifier, write_tiny_detector
+from builders import chest_pixels, tiny_classifier, write_tiny_detector
 from cxrloc.classification.bundle.classifier import save_classifier
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.detection.load_diagnoser import load_diagnoser
@@ -93,9 +92,7 @@ def client(services: Callable[..., Service]) -> Iterator[TestClient]:
 
 
 def image_pixels(seed: int = 4, size_hw: tuple[int, int] = (120, 100)) -> Any:
-    # seeds 4 and 5 draw no border brighter than the middle, which is warned about
-    noise = np.random.default_rng(seed).integers(0, 255, (6, 5), dtype=np.uint8)
-    return cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+    return chest_pixels(seed, size_hw)
 
 
 def encoded(pixels: Any, ending: str = ".png") -> bytes:
@@ -106,7 +103,7 @@ def encoded(pixels: Any, ending: str = ".png") -> bytes:
 
 @pytest.fixture(scope="session")
 def draw_image() -> Callable[..., Any]:
-    """`draw_image(seed, size_hw=...)`: grey pixels with soft blobs."""
+    """`draw_image(seed, size_hw=...)`: a drawn chest."""
     return image_pixels
 
 

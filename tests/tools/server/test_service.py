@@ -15,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.datastructures import UploadFile
 
+from builders import chest_pixels
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.tools.server.api import create_app
@@ -159,8 +160,8 @@ def test_nothing_is_left_on_disk_after_large_images_and_errors(
     services: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    noise = np.random.default_rng(0).integers(0, 255, (1300, 1300), dtype=np.uint8)
-    done, data = cv2.imencode(".png", noise)
+    noise = np.random.default_rng(0).integers(0, 128, (1500, 1500), dtype=np.uint8)
+    done, data = cv2.imencode(".png", chest_pixels(0, (1500, 1500)) // 2 + noise)
     assert done
     assert data.size > 1_500_000  # more than the form's parser keeps in memory
     with TestClient(create_app(services()), base_url="http://127.0.0.1") as client:

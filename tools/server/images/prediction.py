@@ -12,6 +12,7 @@ from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps
 from cxrloc.localization.diagnosis.to_json import to_json
 from cxrloc.tools.server.http.limits import Limits
+from cxrloc.tools.server.http.problems import ProblemError
 from cxrloc.tools.server.images.uploads import Upload, read_image
 
 PICTURES = {"boxes": draw_boxes, "heat": draw_heat_maps}
@@ -49,10 +50,16 @@ class Prediction:
 
 
 def predict(upload: Upload, engine: Engine, limits: Limits) -> Prediction:
-    """Decode and predict one upload; raises what `read_image` raises."""
+    """Decode and predict one upload.
+
+    Raises:
+        ProblemError: what `read_image` raises; 422 for what does not look like a chest.
+    """
     began = time.perf_counter()
     image = read_image(upload, limits)
     decoded = time.perf_counter()
     diagnosis = engine([image])[0]
+    if diagnosis.refusal:
+        raise ProblemError(422, diagnosis.refusal)
     seconds = {"decode": decoded - began, "networks": time.perf_counter() - decoded}
     return Prediction(upload, image, diagnosis, seconds)

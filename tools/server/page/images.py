@@ -23,6 +23,7 @@ import numpy.typing as npt
 from fastapi import FastAPI, Response
 
 from cxrloc.datasets.images.transforms import fitted, resized
+from cxrloc.datasets.readers.find_images import stem_of
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.diagnosis.drawing import fitted_heat
 from cxrloc.localization.dicom_output.source import SourceImage
@@ -67,7 +68,7 @@ class PageImage:
 
     @cached_property
     def stem(self) -> str:
-        return self.prediction.image.image_id.rpartition(".")[0] or self.prediction.image.image_id
+        return stem_of(self.prediction.image.image_id)
 
     def png_at(self, center: float, width: float) -> bytes:
         """The image at a window, in its stored values."""
@@ -96,7 +97,8 @@ class PageImage:
 def keep(prediction: Prediction) -> PageImage:
     """A prediction without its large parts: the file, full pixels and masks."""
     record = prediction.record()
-    image = replace(prediction.image, pixels=shrunk(prediction.image.pixels, _IMAGE_SIDE))
+    pixels = shrunk(prediction.image.pixels, _IMAGE_SIDE)
+    image = replace(prediction.image, pixels=pixels, deep=None)
     light = replace(
         prediction,
         upload=Upload(prediction.upload.name, b""),

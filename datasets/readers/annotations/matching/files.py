@@ -17,10 +17,15 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from cxrloc.datasets.images.read import IMAGE_SUFFIXES, is_image_file
-from cxrloc.datasets.readers.find_images import copy_rank, stem_of
+from cxrloc.datasets.readers.find_images import (
+    NO_IMAGES,
+    OTHER_PICTURES,
+    copy_rank,
+    is_other_picture,
+    stem_of,
+)
 from cxrloc.datasets.readers.index import ReaderWarnings
 
-_OTHER_FORMATS = (".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".nii", ".nii.gz")
 _OWN_OUTPUTS = (".boxes.jpg", ".heat.jpg", ".sr.dcm", ".pr.dcm", ".sc.dcm")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}(?:-|__)(?=.)")
 _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/+")  # one letter alone is a drive
@@ -35,16 +40,19 @@ def image_files(root: Path, warnings: ReaderWarnings) -> list[Path]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}; expected the folder of the images as --root")
-    images, others = [], []
+    images: list[Path] = []
+    others: list[str] = []
+    rest: list[Path] = []
     for folder, below, names in os.walk(root, followlinks=True):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
-            if name.lower().endswith(_OTHER_FORMATS):
+            if is_other_picture(name):
                 others.append(path.relative_to(root).as_posix())
-            elif _may_be_image(name) and is_image_file(path):
-                images.append(path)
-    warnings.warn("images in a format that is not read; convert them to PNG", others)
+            elif _may_be_image(name):
+                (images if is_image_file(path) else rest).append(path)
+    warnings.warn(OTHER_PICTURES, others)
+    warnings.note(NO_IMAGES, [path.relative_to(root).as_posix() for path in rest])
     if not images:
         raise FileNotFoundError(
             f"no image below {root}; expected {', '.join(IMAGE_SUFFIXES)} or DICOM files"

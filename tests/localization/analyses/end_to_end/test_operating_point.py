@@ -20,7 +20,7 @@ from cxrloc.localization.analyses.end_to_end.score_thresholds import (
 from cxrloc.localization.evaluation.detections import place
 from cxrloc.localization.evaluation.ground_truth import GroundTruth, ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
-from localization.comparison_report.boxes_of_patients import coco_of, perfect, rows
+from localization.report.boxes_of_patients import coco_of, perfect, rows
 
 SQUARE = (0, 0, 10, 10)
 FAR = (50, 50, 60, 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -205,3 +206,23 @@ def test_folds_are_those_of_the_ground_truth_or_drawn_by_patient() -> None:
     torn = [("p", d, box, fold) for _, d, box, fold in rows]
     with pytest.raises(ValueError, match="patient p has images in folds 0 and 1"):
         tuned(ground_truth(torn), maps)
+
+
+def test_maps_of_probabilities_are_also_cut_at_a_probability() -> None:
+    """The box is where a map is over .4, whatever its peak: no share of the peak finds that."""
+    at = np.abs(np.arange(FRAME) + 0.5 - FRAME / 2)
+    box = [FRAME / 2 - 12.0, FRAME / 2 - 12.0, FRAME / 2 + 12.0, FRAME / 2 + 12.0]
+    maps = []
+    for peak in (0.45, 0.6, 0.8, 0.95):
+        line = np.interp(at, [0, 12, 40], [peak, 0.4, 0.0])
+        maps.append(np.minimum.outer(line, line).astype(np.float32))
+    coco = ground_truth([(f"p{i}", "Mass", box, i % 2) for i in range(4)])
+    pairs = tuple((f"{i:02d}.png", "Mass") for i in range(1, 5))
+    heat = HeatMaps(pairs, np.stack(maps), False, "probabilities", probabilities=True)
+    tuning = tuned(coco, heat)
+    rules = [r["Mass"].rule for r in (*tuning.rules.values(), tuning.rules_for_new_images)]
+    assert {rule.probability for rule in rules} == {0.4}
+    assert tuning.tuned_iou.min() > 0.9
+    as_activations = tuned(coco, replace(heat, probabilities=False))
+    assert as_activations.tuned_iou.mean() < 0.8
+    assert as_activations.rules[0]["Mass"].rule.probability is None

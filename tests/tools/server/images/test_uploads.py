@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 
 from cxrloc.datasets.dicom import deflated
+from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.problems import ProblemError
 from cxrloc.tools.server.images.uploads import Upload, read_image
@@ -145,8 +146,12 @@ def test_an_image_that_ends_its_decoder_s_process_is_422_and_the_next_is_predict
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "I;16", "P", "1", "LA"])
-def test_every_kind_of_png_is_predicted(client: TestClient, mode: str) -> None:
+def test_every_kind_of_png_is_predicted(
+    client: TestClient, diagnoser: Diagnoser, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
+
+    monkeypatch.setattr(diagnoser, "any_image", True)
 
     grey = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50)
     image = (
@@ -160,12 +165,28 @@ def test_every_kind_of_png_is_predicted(client: TestClient, mode: str) -> None:
     assert post(client, [("a.png", out.getvalue())]).status_code == 200
 
 
-def test_an_animated_png_is_predicted_by_its_first_frame(client: TestClient, png: bytes) -> None:
+def test_an_animated_png_is_predicted_by_its_first_frame(
+    client: TestClient, draw_image: Any
+) -> None:
     from PIL import Image
 
-    frames = [Image.fromarray(np.full((40, 40), value, np.uint8)) for value in (10, 200)]
+    frames = [Image.fromarray(pixels) for pixels in (draw_image(), 255 - draw_image())]
     out = io.BytesIO()
     frames[0].save(out, "PNG", save_all=True, append_images=frames[1:])
 
     assert b"acTL" in out.getvalue()
     assert post(client, [("a.png", out.getvalue())]).status_code == 200
+
+
+def test_what_is_no_chest_is_422_unless_the_server_takes_any_image(
+    client: TestClient, diagnoser: Diagnoser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90), dtype=np.uint8)
+    files = [("a.png", cv2.imencode(".png", noise)[1].tobytes())]
+
+    detail = problem_of(post(client, files), 422)
+    assert detail.startswith("Not like a frontal chest radiograph (distance ")
+    assert detail.endswith("With --any-image it is predicted.")
+    monkeypatch.setattr(diagnoser, "any_image", True)
+    [warning] = post(client, files).json()["results"][0]["prediction"]["warnings"]
+    assert detail.startswith(warning)

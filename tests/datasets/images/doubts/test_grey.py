@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cxrloc.datasets.images.doubts import colour_doubts, grey_doubts
+from cxrloc.datasets.images.doubts.grey import colour_doubts, grey_doubts
 from cxrloc.datasets.images.read import read_grey
 from datasets.dicom.builders import write_dicom
 
