@@ -178,7 +178,10 @@ def add_resampling_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_tool(
-    tool: str, job: Callable[[], int | None], interrupted: str = "the same command does the rest"
+    tool: str,
+    job: Callable[[], int | None],
+    interrupted: str = "the same command does the rest",
+    tidies: bool = True,
 ) -> int:
     """Do a tool's job, its command line included; returns an exit status by the one convention.
 
@@ -188,6 +191,7 @@ def run_tool(
             done. For wrong usage, and files that are not what it needs, it raises ValueError,
             OSError or ImportError.
         interrupted: what a user who stops it has to know.
+        tidies: whether it may leave something to tidy up; otherwise it is ended at once.
 
     Returns:
         What `job` returns; 2, after a message on stderr, for such an error; 130 after Ctrl+C, 143
@@ -198,10 +202,11 @@ def run_tool(
     """
     program = _started_as.get() or tool
     owns_process = Path(sys.argv[0]).stem in (tool, "cxrloc", "cli")  # or it is called as a library
-    with stopping(f"{program}: {{}}; {interrupted}", owns_process) as stop:
+    with stopping(f"{program}: {{}}; {interrupted}", owns_process, tidies) as stop:
         try:
             with own_setting(), _temporary_folder(stop):
-                return job() or 0
+                stop.outcome = job() or 0
+                return stop.outcome
         except BaseException as error:
             status = stop.status_of(error)
             if status is not None:
@@ -214,6 +219,7 @@ def run_tool(
             if not isinstance(error, ValueError | OSError | ImportError):
                 raise
             print(f"{program}: error: {error}", file=sys.stderr)
+            stop.outcome = 2
             return 2
 
 

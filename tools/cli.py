@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 
-from cxrloc.configs.command_line import run_tool, started_as
-from cxrloc.configs.verbs import VERBS
+from cxrloc.datasets.files.runs import early  # noqa: F401 - before all that takes its time
 
 _INTRODUCTION = """\
 Classify chest radiographs, box findings, and measure which localizer is better.
@@ -32,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb == "--version":
         print(f"cxrloc {_version()}")
         return 0
+    from cxrloc.configs.command_line import run_tool, started_as
+    from cxrloc.configs.verbs import VERBS
+
     script = next((each.module for each in VERBS if each.name == verb), None)
     if script is None:
         print(f"cxrloc: error: {_unknown(verb)}", file=sys.stderr)
@@ -41,11 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(script).main(arguments))  # libraries take their time
 
     with started_as(f"cxrloc {verb}"):
-        return run_tool("cxrloc", run, "nothing was done")
+        return run_tool("cxrloc", run, "nothing was done", tidies=False)
 
 
 def overview() -> str:
     """The table of verbs, by what the reader wants."""
+    from cxrloc.configs.verbs import VERBS
+
     width = max(len(verb.wish) for verb in VERBS)
     lines = [f"  {'I want to ...':{width}} -> cxrloc VERB"]
     for group in dict.fromkeys(verb.group for verb in VERBS):
@@ -55,6 +58,10 @@ def overview() -> str:
 
 
 def _unknown(word: str) -> str:
+    import difflib
+
+    from cxrloc.configs.verbs import VERBS
+
     near = difflib.get_close_matches(word, [verb.name for verb in VERBS], n=1, cutoff=0.5)
     guess = f"did you mean `cxrloc {near[0]}`? " if near else ""
     return f"there is no verb {word!r}; {guess}`cxrloc` alone lists all verbs"

@@ -118,9 +118,10 @@ class PreparedData:
         return tuple(self.manifest["boxed_diseases"])
 
     @property
-    def images_root(self) -> Path:
-        """The folder of the data set; the manifest tells it from the prepared folder."""
-        return Path(os.path.abspath(self.root / self.manifest["config"]["root"]))
+    def images_root(self) -> Path | None:
+        """The folder of the data set, if the manifest tells it: from the prepared folder."""
+        root = self.manifest.get("config", {}).get("root")
+        return None if root is None else Path(os.path.abspath(self.root / root))
 
 
 def write_prepared(

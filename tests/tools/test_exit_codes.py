@@ -75,7 +75,11 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def test_every_tool_is_here() -> None:
-    paths = [p for folder in ("", "data", "experiments") for p in (TOOLS / folder).glob("*.py")]
+    paths = [
+        p
+        for folder in ("", "data", "experiments", "experiments/pipelines")
+        for p in (TOOLS / folder).glob("*.py")
+    ]
     names = {".".join(p.relative_to(TOOLS).with_suffix("").parts) for p in paths}
     scripts = {verb.script for verb in VERBS}
     assert names == scripts | {"cli"}

@@ -68,8 +68,9 @@ def _run(arguments: argparse.Namespace) -> None:
         **prepared.manifest["hashes"],
         "segmentations": file_sha256(arguments.segmentations),
     }
-    root = shown_path(prepared.images_root, arguments.out)
-    config = {**prepared.manifest["config"], "root": root}
+    config = dict(prepared.manifest.get("config", {}))
+    if prepared.images_root is not None:
+        config["root"] = shown_path(prepared.images_root, arguments.out)
     write_prepared(
         arguments.out,
         images,

@@ -30,7 +30,9 @@ from typing import Any
 import numpy as np
 
 from cxrloc.configs.command_line import named_files, run_tool, tool_parser
+from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest
+from cxrloc.datasets.files.runs.locks import while_holding, writes_file
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.localization.comparison_report.inputs import warned
@@ -70,9 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="COCO results file to write"
     )
+    add_full_paths(parser)
     return parser
 
 
+@while_holding(lambda arguments: writes_file(arguments.out))
 def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     files = named_files(arguments.predictions)

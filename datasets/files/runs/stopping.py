@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from cxrloc.datasets.files.runs.early import end_at_once
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 1.5
 _CHILDREN_GRACE = 0.6
@@ -39,13 +41,18 @@ class Stop:
         owns_process: whether the process may be ended; not if a caller goes on after the tool.
         sentences: the last is said; its {} becomes "interrupted" or "ended by SIGTERM".
         folder: the process's temporary folder.
+        tidies: whether the work may leave something to tidy up; otherwise it is ended at once.
+        outcome: exit status of the work that is done.
     """
 
     def __init__(self, owns_process: bool) -> None:
         self.number: int | None = None
         self.owns_process = owns_process
         self.sentences: list[str] = []
+        self.tidies = False
+        self.outcome = 1
         self._said = False
+        self._saying = threading.RLock()
         self.folder: Path | None = None
         parent = os.getppid()  # what a step itself starts inherits the variable
         self._parent = parent if os.environ.get(_STEP_OF) == str(parent) else 0
@@ -63,13 +70,17 @@ class Stop:
 
     def say(self) -> None:
         """Say it once. A step leaves it to the process that it is a step of."""
-        if self._said or self.number is None or self._parent:
+        if not self._saying.acquire(timeout=0.5):
             return
-        self._said = True
-        how = "interrupted" if self.number == signal.SIGINT else "ended by SIGTERM"
-        line = self.sentences[-1].format(how)
-        with contextlib.suppress(OSError, ValueError):
-            print(line, file=sys.stderr, flush=True)
+        try:
+            if self._said or self.number is None or self._parent:
+                return
+            self._said = True
+            how = "interrupted" if self.number == signal.SIGINT else "ended by SIGTERM"
+            with contextlib.suppress(OSError, ValueError):
+                print(self.sentences[-1].format(how), file=sys.stderr, flush=True)
+        finally:
+            self._saying.release()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handler of the signals: later ones change nothing, since it ends anyway."""
@@ -77,7 +88,23 @@ class Stop:
             self.number = number
             if self.owns_process:
                 logging.disable()  # libraries log the exception, with its traceback
+                if not self.tidies:
+                    self.end()
             raise Stopped
+
+    def done(self, number: int, frame: FrameType | None) -> None:
+        """Handler of the signals once the work is done: the interpreter need not end in order."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(self.outcome)
+
+    def end(self) -> None:
+        """End the process: children first."""
+        end_children()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.say()
+        os._exit(128 + (self.number or 0))
 
     def unraisable(self, lost: Any) -> None:
         """Hook for exceptions that Python drops, in finalizers: raise ours again a moment later."""
@@ -103,11 +130,7 @@ class Stop:
         if not self.owns_process:
             return
         self.number = number
-        end_children()
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.say()
-        os._exit(128 + number)
+        self.end()
 
     def _wait(self) -> int:
         """The first of our signals; 0 when there is nothing to wait for any more."""
@@ -134,12 +157,13 @@ _current: Stop | None = None
 
 
 @contextlib.contextmanager
-def stopping(sentence: str, owns_process: bool) -> Iterator[Stop]:
+def stopping(sentence: str, owns_process: bool, tidies: bool = True) -> Iterator[Stop]:
     """Within, the signals stop the work.
 
     Args:
         sentence: what to say, with {} for how it was stopped.
         owns_process: end the process if it does not end by itself.
+        tidies: raise `Stopped` in the process that is owned; otherwise end it at once.
     """
     global _current
     if threading.current_thread() is not threading.main_thread():
@@ -148,19 +172,18 @@ def stopping(sentence: str, owns_process: bool) -> Iterator[Stop]:
     outer = _current
     stop = _current = outer or Stop(owns_process)
     stop.sentences.append(sentence)
+    stop.tidies = tidies
     try:
         with contextlib.nullcontext() if outer else _handled(stop):
             yield stop
     finally:
-        if outer:
-            stop.sentences.pop()
         _current = outer
 
 
 @contextlib.contextmanager
 def _handled(stop: Stop) -> Iterator[None]:
     """Signals that the shell or a caller handles in another way (nohup) are left to it."""
-    usual = (signal.SIG_DFL, signal.default_int_handler)
+    usual = (signal.SIG_DFL, signal.default_int_handler, end_at_once)
     before = {each: signal.getsignal(each) for each in SIGNALS if signal.getsignal(each) in usual}
     hooks = sys.unraisablehook, threading.excepthook
     fd = signal.set_wakeup_fd(stop.wakeup, warn_on_full_buffer=False)
@@ -174,8 +197,7 @@ def _handled(stop: Stop) -> Iterator[None]:
         if not (stop.owns_process and stop.number):  # until the process has ended
             sys.unraisablehook, threading.excepthook = hooks
             for each, handler in before.items():
-                # a process whose work is done may end at once, without a traceback
-                signal.signal(each, signal.SIG_DFL if stop.owns_process else handler)
+                signal.signal(each, stop.done if stop.owns_process else handler)
             signal.set_wakeup_fd(fd)
             stop.dismiss()
 

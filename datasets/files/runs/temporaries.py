@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import multiprocessing
 import os
 import re
 import shutil
@@ -19,9 +20,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_TAG = re.compile(r"cxr-([0-9a-f]{6})-([0-9]+)-[0-9]+\.tmp")
+_TAG = re.compile(r"cxr-([0-9a-f]{6})-([0-9]+)-([0-9]+)\.tmp")
 _LONGEST_STEM = 100  # of a file's name, so that the temporary one is no longer than 255 bytes
 _DAY = 24 * 3600
+_MOST = 10**6  # numbers of one process
 _numbers = itertools.count(1)
 _in_use: set[str] = set()  # tags of this process
 _swept: set[str] = set()  # folders that this process has swept
@@ -29,8 +31,13 @@ _swept: set[str] = set()  # folders that this process has swept
 
 @contextlib.contextmanager
 def temporary_tag() -> Iterator[str]:
-    """A part of a name that is this process's alone: `cxr-MACHINE-PROCESS-NUMBER.tmp`."""
-    tag = f"cxr-{_machine()}-{os.getpid()}-{next(_numbers)}.tmp"
+    """A part of a name that is this process's alone: `cxr-MACHINE-RUN-NUMBER.tmp`.
+
+    RUN is the process itself or, in a worker, the one that started it: with it the work has ended.
+    """
+    parent = multiprocessing.parent_process()
+    run = os.getpid() if parent is None else parent.pid
+    tag = f"cxr-{_machine()}-{run}-{os.getpid() * _MOST + next(_numbers) % _MOST}.tmp"
     _in_use.add(tag)
     try:
         yield tag
@@ -116,9 +123,10 @@ def left_behind(name: str, written: float | None) -> bool:
         return False
     if tag[1] != _machine():
         return written is not None and time.time() - written > _DAY
-    if int(tag[2]) == os.getpid():
+    run, writer = int(tag[2]), int(tag[3]) // _MOST
+    if writer == os.getpid():
         return tag[0] not in _in_use
-    return not is_alive(int(tag[2]))
+    return not (is_alive(run) and (run != os.getpid() or is_alive(writer)))
 
 
 def is_alive(process: int) -> bool:

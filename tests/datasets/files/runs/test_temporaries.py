@@ -35,8 +35,8 @@ def dead() -> int:
 
 def tag(process: int, machine: str = "") -> str:
     with temporary_tag() as mine:
-        _, here, _, number = mine.split("-")
-    return f"cxr-{machine or here}-{process}-{number}"
+        here = mine.split("-")[1]
+    return f"cxr-{machine or here}-{process}-{process}000001.tmp"
 
 
 def test_the_next_write_to_a_folder_sweeps_what_a_dead_process_left(

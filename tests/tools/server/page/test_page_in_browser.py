@@ -42,11 +42,10 @@ def test_the_page_is_quiet_and_asks_its_own_server_alone(page: Any, address: str
     assert any(url.startswith("ws:") for url in page.asked)  # the listener does hear
 
 
-@pytest.mark.parametrize("name", ["c.dcm", "broken.png"])
 @pytest.mark.parametrize("width", [1280, 375])
-def test_axe_finds_nothing_on_the_page(page: Any, name: str, width: int) -> None:
+def test_axe_finds_nothing_on_the_page(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
-    open_image(page, name)
+    open_image(page, "c.dcm")  # beside the two files that could not be predicted
     found = violations(page)
     page.set_viewport_size({"width": 1280, "height": 900})
 

@@ -1,0 +1,26 @@
+"""What `cxrloc` imports first: as long as there is nothing to tidy up, it may be ended at once.
+
+Python's own handlers would print a traceback, or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+PROGRAMS = ("cxrloc", "cli.py")
+
+
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    """Handler of Ctrl+C and SIGTERM."""
+    how = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
+    os.write(2, f"cxrloc: {how}; nothing was done\n".encode())
+    os._exit(128 + number)
+
+
+if os.path.basename(sys.argv[0]) in PROGRAMS:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(each) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(each, end_at_once)
