@@ -62,8 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     parser.add_argument(
         "what",
+        metavar="WHAT",
         choices=[*BENCHMARKS, "compare", "data", "fuzz", "predict", "train"],
-        help="what is measured",
+        help=f"{', '.join(BENCHMARKS)}, compare, data, fuzz, predict or train",
     )
     parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
     parser.add_argument(

@@ -174,6 +174,7 @@ def test_a_classifier_config_trains_two_steps_on_phantom_images(
         "data.loader_workers": 0,
         "model.size": 64,
         "train.epochs": 1,
+        "train.epoch_steps": 2,
         "train.stage1_epochs": 1,
         "train.batch_size": 4,
         "model.weights": start_weights(config.model.architecture) if frozen else "none",

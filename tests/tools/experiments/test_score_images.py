@@ -22,7 +22,7 @@ from cxrloc.datasets.images.read import read_grey
 from cxrloc.datasets.prepared.folder import write_prepared
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 from cxrloc.tools.experiments.score_images import main
-from tools.experiments.scoring.untrained_folds import (
+from tools.experiments.untrained_folds import (
     DISEASES,
     prepared_run,
     radiographs,

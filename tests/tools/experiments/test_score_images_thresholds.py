@@ -17,7 +17,7 @@ from cxrloc.classification.metrics.scored_images import (
 from cxrloc.classification.runs.ensemble import load_ensemble, score_images
 from cxrloc.datasets.prepared.folder import write_prepared
 from cxrloc.datasets.radiograph import Radiograph
-from tools.experiments.scoring.untrained_folds import (
+from tools.experiments.untrained_folds import (
     DISEASES,
     out_of_fold,
     prepared_run,
