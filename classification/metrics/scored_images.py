@@ -268,7 +268,7 @@ def _from_table(table: pa.Table, facts: _Facts) -> ScoredImages:
     texts = (*images.image_ids, *images.patient_ids, *images.study_ids, *images.body_parts)
     if None in texts or "" in images.image_ids or "" in images.patient_ids:
         raise ValueError("an image or its patient has no name")
-    if not ((images.folds >= 0) & (images.folds < MAX_FOLDS)).all():
+    if not ((images.folds >= OUTSIDE) & (images.folds < MAX_FOLDS)).all():
         raise ValueError(f"folds from {images.folds.min()} to {images.folds.max()}")
     if not np.isin(images.labels[~np.isnan(images.labels)], (0, 1)).all():
         raise ValueError("labels other than 0, 1 and unknown")

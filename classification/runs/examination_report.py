@@ -57,7 +57,7 @@ def read_points(metrics: Path) -> dict[str, float | None]:
     stored: _Metrics = checked(
         read_json(metrics), _Metrics, str(metrics), "run the training's command again"
     )
-    points = stored.get(EXAMINATION_POINTS, {})
+    points = stored.get("study_operating_points", {})
     return {disease: point["threshold"] for disease, point in points.items()}
 
 

@@ -215,7 +215,8 @@ def check_or_write_settings(run: Run, fold: Fold) -> None:
     if not (begun and path.is_file()):
         write_json(path, settings)
         return
-    earlier = checked(read_json(path), dict[Name, Any], str(path), "delete the folder")
+    held = dict[Name, Any]
+    earlier: dict[str, Any] = checked(read_json(path), held, str(path), "delete the folder")
     different = [key for key in settings if settings[key] != earlier.get(key)]
     if different:
         changes = ", ".join(f"{k} was {earlier.get(k)!r}, now {settings[k]!r}" for k in different)

@@ -12,7 +12,6 @@ A loader of our own files states what the writer writes as a type, and checks th
 
 from __future__ import annotations
 
-import functools
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -20,7 +19,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 Checked = TypeVar("Checked")
 
 LARGEST = 2**31 - 1  # of a whole number in our files; ids, counts, pixels and seeds
-LARGEST = 2**31 - 1  # of a whole number in our files; ids, counts, pixels
 MAX_FOLDS = 100_000
 LONGEST_NAME = 1000
 Text = Annotated[str, Field(strict=True, max_length=LONGEST_NAME)]
@@ -69,9 +67,13 @@ def checked_text(value: Any, kind: type[Checked] | Any, where: str, advice: str 
 _OF_KEYS = {"missing": "missing", "extra_forbidden": "unknown"}
 
 
-@functools.cache
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+
+
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def sentence(error: ValidationError) -> str:

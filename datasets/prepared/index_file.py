@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -67,8 +67,8 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-_Corners = (Name, Finite, Finite, Finite, Finite)
-_BoxRow = tuple[*_Corners] | tuple[*_Corners, list[tuple[Finite, ...]]]
+_Corners: TypeAlias = tuple[Name, Finite, Finite, Finite, Finite]
+_Outlined: TypeAlias = tuple[Name, Finite, Finite, Finite, Finite, list[tuple[Finite, ...]]]
 _Age = Annotated[float, Field(strict=True, ge=0, le=MAXIMUM_AGE_YEARS)]
 
 
@@ -85,7 +85,7 @@ class _Columns(TypedDict):
     size_hw: list[tuple[AtLeastOne, AtLeastOne]]
     uncertain: list[list[Name]]
     official: list[Literal["train_val", "test"] | None]
-    boxes: list[list[_BoxRow]]
+    boxes: list[list[_Corners | _Outlined]]
     labels: list[Count]
 
 
@@ -109,7 +109,7 @@ def read_index(path: Path) -> tuple[list[Radiograph], dict[str, str]]:
 
 def _from_index(index: _Index) -> tuple[list[Radiograph], dict[str, str]]:
     label_sets = [{d: _number(value) for d, value in row.items()} for row in index["label_sets"]]
-    columns: dict[str, list[Any]] = {**index["images"]}
+    columns = cast(dict[str, list[Any]], index["images"])
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"expected one value per image in every column, got {lengths}")

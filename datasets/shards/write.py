@@ -97,7 +97,7 @@ def _finished(storage: Storage, plan: ShardPlan, size: int, key: str) -> ShardRe
         fields: _Fields = checked(storage.read_json(name), _Fields, name)
     except ValueError:  # damaged: the shard is made again
         return None
-    record = ShardRecord(**{**fields, "reused": True})
+    record = ShardRecord(**fields, reused=True)
     there = record.key == key and storage.exists(record.name)
     return record if there and storage.sha256(record.name) == record.sha256 else None
 

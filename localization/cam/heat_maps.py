@@ -238,7 +238,7 @@ def read_heat_maps(path: Path) -> HeatMaps:
 
 
 def _count_blank(heat_maps: HeatMaps, path: Path) -> None:
-    finite = np.isfinite(heat_maps.maps).all(axis=(1, 2))
+    finite = np.asarray(np.isfinite(heat_maps.maps).all(axis=(1, 2)))
     if not finite.all():
         image_id, disease = heat_maps.pairs[int(finite.argmin())]
         warnings.warn(

@@ -22,6 +22,7 @@ class MapMetadata(TypedDict):
     pairs: list[tuple[Name, Name]]
     folds: NotRequired[dict[Name, FoldNumber] | None]
     removal: NotRequired[Text]
+    probabilities: NotRequired[Flag]
 
 
 def map_metadata(path: Path, text: str | None) -> MapMetadata:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from cxrloc.datasets.progress import progress
 from cxrloc.localization.analyses.end_to_end.score_thresholds import Parts, parts_of
@@ -169,7 +170,7 @@ def fused_by(
 class _Groups:
     """Boxes of one localizer sorted by image and disease, to take those of a pair at once."""
 
-    keys: FloatArray
+    keys: npt.NDArray[np.int64]
     boxes_xyxy: FloatArray
     scores: FloatArray
 
@@ -177,7 +178,7 @@ class _Groups:
     def of(cls, found: Detections, scores: FloatArray, asked: BoolArray) -> _Groups:
         rows = np.flatnonzero(asked[found.image, found.disease])
         rows = rows[np.argsort(found.key[rows], kind="stable")]
-        return cls(found.key[rows], found.boxes_xyxy[rows], scores[rows])
+        return cls(found.key[rows].astype(np.int64), found.boxes_xyxy[rows], scores[rows])
 
     def at(self, key: int) -> slice:
         return slice(*np.searchsorted(self.keys, [key, key + 1]).tolist())

@@ -197,8 +197,12 @@ def _chance(pairs: Pairs, names: Sequence[str]) -> TableRow:
         "hit: in the box",
         {"tolerance px": 0, "localizer": ANY_POINT, "setting": CONTROL, "point": ANY_POINT},
         cells | {MACRO_MEAN: _plain(float(np.mean(means)))},
-        {ALL_PAIRS: _plain(float(share.mean())), OVER: "", "pairs": len(pairs)}
-        | {"without a point": 0},
+        {
+            ALL_PAIRS: _plain(float(share.mean())),
+            OVER: "",
+            "pairs": len(pairs),
+            "without a point": 0,
+        },
     )
 
 

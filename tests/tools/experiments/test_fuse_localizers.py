@@ -28,8 +28,9 @@ NAMES = [image(i) for i in range(IMAGES)]
 def folder(tmp_path: Path) -> Path:
     """A ground truth, and two localizers, out of fold, that err to opposite sides."""
     (tmp_path / "gt.json").write_text(json.dumps(coco()))
-    for name, shift in (("left", -0.2), ("right", 0.2)):
-        write_predictions(tmp_path / f"{name}.json", shifted(lambda _, s=shift: s), coco())
+    boxes = {"left": shifted(lambda _: -0.2), "right": shifted(lambda _: 0.2)}
+    for name, found in boxes.items():
+        write_predictions(tmp_path / f"{name}.json", found, coco())
         _trained(tmp_path, name)
     return tmp_path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +102,7 @@ def test_a_point_on_the_border_of_a_box_is_in_it_and_no_point_is_a_miss() -> Non
     assert hits.pointless == 1
 
 
-def _compared(diseases: tuple[str, ...] = ("Mass", "Nodule"), **inputs: object) -> Evaluated:
+def _compared(diseases: tuple[str, ...] = ("Mass", "Nodule"), **inputs: Any) -> Evaluated:
     boxes = [
         (f"{i}", d, (10.0 * c + 5, 20.0, 30.0, 20.0))
         for i in range(6)

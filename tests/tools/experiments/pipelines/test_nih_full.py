@@ -14,7 +14,7 @@ from cxrloc.configs.command_line import load_config
 from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
 from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.tools import cli
-from cxrloc.tools.experiments import nih_full
+from cxrloc.tools.experiments.pipelines import nih_full
 from cxrloc.tools.experiments.pipelines.nih_full import NihFullConfig, Step, main, training_steps
 from cxrloc.tools.experiments.pipelines.steps import run_step
 

@@ -57,7 +57,7 @@ def reader_targets(folder: Path) -> list[Target]:
         ("boxes as COCO", "boxes.json", json.dumps(document), coco.index, JSON),
         ("ChestX-Det", "ChestX_Det_train.json", json.dumps(entries), chest_x_det.index, JSON),
     ]
-    made = [_reader(folder / name, name, *kind) for name, *kind in kinds]
+    made = [_reader(folder / kind[0], *kind) for kind in kinds]
     return [*made, *_nih(folder / "phantom"), _config(folder / "config.yaml")]
 
 
