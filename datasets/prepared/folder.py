@@ -203,7 +203,7 @@ def load_prepared(path: Path) -> PreparedData:
 
 class _Manifest(TypedDict):
     boxed_diseases: list[Name]
-    k: Annotated[int, Field(strict=True, ge=2, le=MAX_FOLDS)]
+    k: Annotated[int, Field(strict=True, ge=1, le=MAX_FOLDS)]
     hashes: dict[str, Text]
 
 

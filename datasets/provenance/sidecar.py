@@ -191,8 +191,8 @@ def _localizer(document: Mapping[str, Any]) -> str:
 
 
 class _Model(TypedDict):
-    bundle: Name
-    sha256: Sha256
+    bundle: Name | None  # fused boxes have no model of their own
+    sha256: NotRequired[Sha256]
     training_images: Name | None
     training_images_sha256: Sha256 | None
 

@@ -112,17 +112,24 @@ def accuracy(evaluated: Evaluated) -> Section:
 
 
 def failing_boxes(evaluated: Evaluated, overlap: str) -> ResultTable:
-    """Wang's AFP of every localizer, as it is and behind the gate."""
+    """Wang's AFP of every localizer, as it is and behind the gate.
+
+    Includes the controls that box every disease on every image.
+    """
     inputs, truth = evaluated.inputs, evaluated.truth
     boxed = np.flatnonzero(truth.images.boxed)
     patients = [truth.images.patient_ids[i] for i in boxed]
     bootstrap = ImageBootstrap.of(patients, resamples=inputs.resamples, seed=inputs.seed)
+    gate, passing = inputs.gate, dict(evaluated.passing)
+    if gate is not None:
+        controls = evaluated.everywhere.keys() - inputs.predictions.keys()
+        passing |= {name: evaluated.everywhere[name].passing(gate) for name in controls}
     figures = {
         (name, setting): [
             _failing(of_setting[name], overlap, t, boxed, bootstrap) for t in inputs.thresholds
         ]
-        for name in inputs.predictions
-        for setting, of_setting in ((EVERY_DISEASE, inputs.predictions), (GATED, evaluated.passing))
+        for name in evaluated.everywhere
+        for setting, of_setting in ((EVERY_DISEASE, evaluated.everywhere), (GATED, passing))
         if name in of_setting
     }
     return failing_table(evaluated.comparison, figures, overlap, published=inputs.published)

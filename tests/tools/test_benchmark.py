@@ -59,8 +59,9 @@ def test_shards_are_measured_against_textbook_and_opencv_pngs(
     monkeypatch.setattr(benchmark, "DATA_WORKERS", (0, 1))
     monkeypatch.setattr(benchmark, "DATA_IMAGES", 4)
     assert main(["data", "--repeats", "1"]) == 0
-    lines = capsys.readouterr().out.splitlines()[-5:]
-    header, *rows = [re.split(r" {2,}", line.strip()) for line in lines]
+    lines = capsys.readouterr().out.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("loader"))
+    header, *rows = [re.split(r" {2,}", line.strip()) for line in lines[first : first + 5]]
     workers = ["0 workers", "ratio, 0 workers", "1 workers", "ratio, 1 workers"]
     assert header == ["loader", "size", *workers]
     assert [row[0] for row in rows] == [

@@ -24,6 +24,8 @@ TABLES = (
     "skill",
     "acc_iou",
     "acc_iobb",
+    "afp_iou",
+    "afp_iobb",
     "differences",
     "paired_tests",
     "end_to_end",

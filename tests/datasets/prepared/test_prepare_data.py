@@ -137,7 +137,7 @@ def test_a_image_of_another_shape_than_the_frame_is_counted(
     [
         (["--dataset", "mimic"], "unknown data set 'mimic'; expected one of nih"),
         (["--folds", "40"], "cannot split 6 patients into 40 folds"),
-        (["--label-file", "mine.csv"], "no label file mine.csv"),
+        (["--label-file", "mine.csv"], "--label-file: no file mine.csv or "),
     ],
 )
 def test_what_cannot_be_done_is_said_with_status_1(

@@ -58,7 +58,7 @@ def test_the_file_holds_all_names_and_counts_by_part(tmp_path: Path) -> None:
     )
     assert record_of_audit["by_part"]["train"]["shared_images"] == 0
     assert record_of_audit["by_part"]["validation"]["shared_images"] == 2
-    assert record["manifest"]["hashes"][str(scored)] == file_sha256(scored)
+    assert record["manifest"]["hashes"][scored.name] == file_sha256(scored)
 
 
 def test_each_model_of_a_results_file_is_audited_on_what_it_predicted(

@@ -156,7 +156,8 @@ def test_rules_of_another_ground_truth_or_other_maps_are_refused(
     argv = ("--gate", run_folder, "--cam-rules", rules)
     error = localize_error(prepared, capsys, "--localizer", "grad_cam_aligned", *argv)
     assert "was tuned on plain maps of mine" in error
-    rules.write_text(rules.read_text().replace(file_sha256(prepared / "ground_truth.json"), "0"))
+    own = file_sha256(prepared / "ground_truth.json")
+    rules.write_text(rules.read_text().replace(own, "f" * 64))
     error = localize_error(prepared, capsys, "--localizer", "grad_cam", *argv)
     assert "was tuned on another ground truth" in error
 
@@ -170,7 +171,10 @@ def test_a_ground_truth_without_folds_is_tuned_but_its_rules_fit_no_run(
     truth = prepared / "ground_truth.json"
     coco = json.loads(truth.read_text())
     coco["images"] = [{k: v for k, v in i.items() if k != "fold"} for i in coco["images"]]
+    before = file_sha256(truth)
     truth.write_text(json.dumps(coco))
+    manifest = prepared / "manifest.json"  # that it is not taken for damaged
+    manifest.write_text(manifest.read_text().replace(before, file_sha256(truth)))
     rules = tuned_rules(prepared, path)
     assert "5 patient folds drawn with seed 0" in capsys.readouterr().err
     assert list(yaml.safe_load(rules.read_text())["folds"]) == [0, 1, 2, 3, 4]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrloc.localization.diagnosis import finished
+from cxrloc.localization.diagnosis import files
 from cxrloc.tools import predict
 from tools.prediction.predicting import counts, draw_image, run
 
@@ -83,7 +83,7 @@ def test_a_full_disk_is_said(
     def full(path: Path, record: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(finished, "write_json", full)
+    monkeypatch.setattr(files, "write_json", full)
     (tmp_path / "0.png").write_bytes(b"no picture")
     images = [tmp_path / "0.png", draw_image(tmp_path / "a.png"), draw_image(tmp_path / "b.png")]
     assert run(bundles["none"], images, tmp_path / "out") == 2

@@ -246,7 +246,10 @@ def choose_other_stage(fold: Path) -> None:
     scores = scored.scores.reshape(-1).tolist()
     write_gate_table(
         fold / "gate.csv",
-        [replace(row, probability=p) for row, p in zip(rows, scores, strict=True)],
+        [
+            replace(row, probability=p, present=row.threshold is not None and p >= row.threshold)
+            for row, p in zip(rows, scores, strict=True)
+        ],
     )
     of_other = fold / f"classifier_stage{chosen['stage']}.parquet"
     write_scored_images(of_other, replace(scored, scores=earlier))

@@ -161,7 +161,8 @@ def prepare_step(config: NihFullConfig) -> Step:
 
 def _root(manifest: Path) -> Path:
     """The data set that a prepared folder was made of."""
-    return Path(json.loads(manifest.read_text())["config"]["root"]).absolute()
+    root = json.loads(manifest.read_text())["config"]["root"]  # as seen from the folder
+    return Path(os.path.abspath(manifest.parent / root))
 
 
 def training_steps(config: NihFullConfig) -> list[Step]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from nicegui import app as pages
 from nicegui import events, ui
 from nicegui.elements.upload_files import FileUpload
 
@@ -46,6 +47,8 @@ def add_page(app: FastAPI, service: Service) -> None:
     def page() -> None:
         ImagePage(service, images)
 
+    # its bar for requests has no name, which axe-core refuses; the page shows progress itself
+    pages.config.quasar_config["loadingBar"] = {"skipHijack": True}
     ui.run_with(
         app,
         mount_path="/page",

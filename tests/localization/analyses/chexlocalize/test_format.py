@@ -180,12 +180,13 @@ def test_faulty_files_are_named_with_image_and_task(tmp_path: Path) -> None:
             {"f": image(Edema={"size": [20, 31], "counts": WHOLE["counts"]})},
             "runs that cover the h x w",
         ),
+        ({"f": image(Edema={"size": [20, 30], "counts": "\x00"})}, r"gt.json .* NUL character"),
         *(
             (
                 {"f": image(Edema={"size": [20, 30], "counts": damaged})},
                 "f, Edema: .* file complete",
             )
-            for damaged in ("", "abc", WHOLE["counts"][:-1], WHOLE["counts"] + "1", "\x00", "é")
+            for damaged in ("", "abc", WHOLE["counts"][:-1], WHOLE["counts"] + "1", "é")
         ),
     ]
     for content, message in faults:
