@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,15 @@ def test_a_killed_training_goes_on_at_its_last_checkpoint(
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Python's own handler of Ctrl+C, also where a shell started the tests in its background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_is_a_keyboard_interrupt_and_can_be_pressed_again(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(Counting(ends_at(5, KeyboardInterrupt)), tmp_path, 1)
@@ -102,6 +111,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_can_be_pressed_again(tmp_path: Path)
     assert run(Counting(), tmp_path, 1).steps == list(range(5, STEPS * EPOCHS))
 
 
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_during_any_checkpoint_takes_effect_when_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
