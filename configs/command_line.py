@@ -233,8 +233,12 @@ def _temporary_folder(stop: Stop) -> Iterator[None]:
         yield
 
 
-def named_files(arguments: Sequence[str], option: str = "--predictions") -> dict[str, Path]:
-    """`NAME=FILE` arguments as a dict, in order.
+def named_files(
+    arguments: Sequence[str],
+    option: str = "--predictions",
+    form: str = "NAME=FILE, such as mask_rcnn=a.json",
+) -> dict[str, Path]:
+    """`NAME=FILE` arguments as a dict, in order; `form` is what a faulty one should be like.
 
     Raises:
         ValueError: for a word without a name or a file, or a name given twice.
@@ -243,7 +247,7 @@ def named_files(arguments: Sequence[str], option: str = "--predictions") -> dict
     for word in arguments:
         name, equals, file = word.partition("=")
         if not (equals and name.strip() and file):
-            raise ValueError(f"{option} {word!r}: expected NAME=FILE, such as mask_rcnn=a.json")
+            raise ValueError(f"{option} {word!r}: expected {form}")
         if name in files:
             raise ValueError(f"{option}: the name {name!r} is given twice; each needs its own")
         files[name] = Path(file)

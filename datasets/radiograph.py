@@ -48,6 +48,16 @@ class Box:
                 )
 
 
+def box_iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """IoU of two boxes of left, top, right, bottom; where there are many, `localization.boxes`."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
 @dataclass(frozen=True)
 class Radiograph:
     """One image with the facts from its data set. Readers return these and never read pixels.

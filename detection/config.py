@@ -193,6 +193,8 @@ class TrainConfig:
                 f"train.weights_average {self.weights_average}: expected a decay from 0 (off) to "
                 "below 1, such as 0.998"
             )
+        if self.epoch_steps < 0:
+            raise ValueError(f"train.epoch_steps {self.epoch_steps}: expected 0 (all) or more")
         if self.patience < 0 or self.validate_every < 1:
             raise ValueError(
                 f"train.patience {self.patience}, train.validate_every {self.validate_every}: "

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cxrloc.classification.run_folder import RunFolder
-from cxrloc.classification.training.distributed import member, process_group, run_on_rank_zero
+from cxrloc.classification.training.distributed import (
+    member,
+    process_group,
+    run_on_rank_zero,
+    sole_run,
+)
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
 from cxrloc.datasets.files.parse import read_json
@@ -143,12 +148,13 @@ def _run_fold(run: _Run, fold: int | None) -> LookedAt:
         check_gate(init.path, fold, file_sha256(prepared.files.folds))
     name = "official split" if fold is None else f"fold {fold}"
     print(f"{name}: {len(ids)} training images, in {folder.path}", flush=True)
-    bundle = load_backend(config.backend).train_detector(
-        detector, train_set, validation_set, folder.path, init, facts
-    )
-    run_on_rank_zero(_list_training_images, bundle, train_set, validation_set, init)
     images = _test_images(run, fold)
-    run_on_rank_zero(_predict_unless_done, run, bundle, images)
+    with sole_run(folder.path):
+        bundle = load_backend(config.backend).train_detector(
+            detector, train_set, validation_set, folder.path, init, facts
+        )
+        run_on_rank_zero(_list_training_images, bundle, train_set, validation_set, init)
+        run_on_rank_zero(_predict_unless_done, run, bundle, images)
     return LookedAt(tuple(r.image_id for r in images), bundle, fold)
 
 

@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from cxrloc.datasets.files.runs import early  # noqa: F401 - before all that takes its time
+from cxrloc.datasets.files.runs.early import may_be_ended
 
 _INTRODUCTION = """\
 Classify chest radiographs, box findings, and measure which localizer is better.
@@ -23,6 +23,8 @@ known (audit-leakage); 130 interrupted by Ctrl+C; 143 ended by SIGTERM."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns its exit status."""
+    if argv is None:  # this process is ours
+        may_be_ended()
     verb, *arguments = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
     if verb in ("--help", "-h", "help"):
         print(overview())

@@ -14,6 +14,7 @@ from cxrloc.classification.bundle.file import read_bundle, read_metadata, rebuil
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.classifier import MAP_STRIDES, ChestClassifier, check_name
+from cxrloc.datasets.files.parse import one_line
 
 if TYPE_CHECKING:
     from cxrloc.classification.network.int8 import Int8Backbone
@@ -118,7 +119,7 @@ def _rebuilt(
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        fault = " ".join(str(error).split())
+        fault = one_line(error)
         raise ValueError(f"{path}: tensors do not fit the stored architecture: {fault}") from error
     return ClassifierBundle(
         model=model.eval(),

@@ -59,6 +59,9 @@ class _Classifier(_Common, total=False):
     architecture: Name
     head: Name
     demographics: list[Name]
+    map_stride: Annotated[int, Field(strict=True, ge=8, le=32)]
+    lse_r: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+    box_supervision: dict[Name, Any] | None
     thresholds: dict[Name, Share | None]
     study_thresholds: dict[Name, Share | None]
     preprocessing: _Preprocessing

@@ -127,7 +127,8 @@ def _wanted(
     """
     if config.data.split != "sampled":
         return list(radiographs)
-    split = sampled_split(radiographs, diseases, seed=config.train.seed)
+    meant = config.data.label_rules.meaning(radiographs)
+    split = sampled_split(meant, diseases, seed=config.train.seed)
     chosen = {*split.train, *split.validation, *split.test}
     return [r for r in radiographs if r.image_id in chosen]
 

@@ -90,8 +90,9 @@ class GateTraining(L.LightningModule):
         if average := self._average.get("model"):
             checkpoint[AVERAGE] = average.state_dict()
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        """Take the step into the average, before any checkpoint of this step."""
+    def optimizer_step(self, *arguments: Any, **settings: Any) -> None:
+        """Also update the average, before any checkpoint of this step."""
+        super().optimizer_step(*arguments, **settings)
         if average := self._average.get("model"):
             average.update_parameters(self.model)
 

@@ -120,8 +120,13 @@ class PreparedData:
     @property
     def images_root(self) -> Path | None:
         """The folder of the data set, if the manifest tells it: from the prepared folder."""
-        root = self.manifest.get("config", {}).get("root")
-        return None if root is None else Path(os.path.abspath(self.root / root))
+        return images_root_of(self.manifest, self.root)
+
+
+def images_root_of(manifest: Mapping[str, Any], folder: Path) -> Path | None:
+    """The folder of the data set that a prepared folder was made of, if its manifest tells it."""
+    root = manifest.get("config", {}).get("root")
+    return None if root is None else Path(os.path.abspath(folder / root))
 
 
 def write_prepared(

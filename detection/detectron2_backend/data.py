@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ class Draws(Dataset[dict[str, Any]]):
         self.steps_per_epoch = min(steps, most) if most else steps
         self.steps = self.steps_per_epoch * config.train.epochs
         self.first_step = first_step
+        self._shuffled: tuple[int, Sequence[int]] = (-1, ())  # an epoch, and its positions
 
     def __len__(self) -> int:
         return max(0, self.steps - self.first_step) * self.batch
@@ -83,8 +85,9 @@ class Draws(Dataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         step, place = divmod(number + self.first_step * self.batch, self.batch)
         epoch, step = divmod(step, self.steps_per_epoch)
-        order = self.order.positions(epoch)
-        record = self.records[order[step * self.batch + place]]
+        if self._shuffled[0] != epoch:
+            self._shuffled = epoch, self.order.positions(epoch)
+        record = self.records[self._shuffled[1][step * self.batch + place]]
         return self._mapped(record, epoch)
 
     def _mapped(self, record: dict[str, Any], epoch: int) -> dict[str, Any]:

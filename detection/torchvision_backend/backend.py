@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from cxrloc.datasets.files.parse import one_line
 from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
 from cxrloc.detection.data import DetectionSet
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
@@ -60,7 +61,7 @@ def load(
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        fault = " ".join(str(error).split())
+        fault = one_line(error)
         raise ValueError(f"the bundle's tensors do not fit its own metadata: {fault}") from error
     precision = precision or metadata["precision"]
     return TorchvisionPredictor(model, diseases, size or metadata["size"], precision, device)

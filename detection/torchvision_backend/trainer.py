@@ -28,7 +28,6 @@ from cxrloc.classification.training.distributed import (
     mean_over_ranks,
     member,
     run_on_rank_zero,
-    sole_run,
 )
 from cxrloc.classification.training.optimization import averaged_copy, warmed_up_cosine
 from cxrloc.classification.training.sync_batch_norm import (
@@ -216,8 +215,7 @@ def train(
         return bundle
     model, report = build_detector(config, init)
     print(report, flush=True)
-    with sole_run(out_dir):
-        outcome = fit(model, config, train_set, validation_set, mark, out_dir)
+    outcome = fit(model, config, train_set, validation_set, mark, out_dir)
     facts = training_facts(config, train_set, mark, report, started, out_dir)
     metadata = bundle_metadata(config, {**facts, **outcome, **extra})
     run_on_rank_zero(_write, bundle, model, metadata)

@@ -164,10 +164,10 @@ def normalise_map(heat: Heat, *, overwrite: bool = False) -> npt.NDArray[np.floa
     Raises:
         ValueError: if `heat` is not two-dimensional.
     """
-    span = _span(heat)
-    if span is None:
+    found = span(heat)
+    if found is None:
         return None
-    low, high = span
+    low, high = found
     scaled = np.subtract(heat, low, out=heat if overwrite else None, dtype=np.float32)
     scaled *= np.float32(255.0 / (high - low))
     return scaled
@@ -175,7 +175,7 @@ def normalise_map(heat: Heat, *, overwrite: bool = False) -> npt.NDArray[np.floa
 
 def absolute_map(heat: Heat, *, overwrite: bool = False) -> npt.NDArray[np.float32] | None:
     """Scale a map of probabilities to 0..255 without stretching; else as `normalise_map`."""
-    if _span(heat) is None:
+    if span(heat) is None:
         return None
     return np.multiply(heat, np.float32(255), out=heat if overwrite else None, dtype=np.float32)
 
@@ -186,7 +186,7 @@ def probability_level(scaled: npt.NDArray[np.float32], probability: float) -> fl
     return 255 * probability if peak > 255 * probability else peak / 2
 
 
-def _span(heat: Heat) -> tuple[float, float] | None:
+def span(heat: Heat) -> tuple[float, float] | None:
     """Least and largest value of a map (H, W), or None if it is blank."""
     if heat.ndim != 2:
         raise ValueError(f"heat: expected shape (H, W), got {heat.shape}")

@@ -182,7 +182,7 @@ def _rows(scored: Sequence[_Scored]) -> Iterator[TableRow]:
     for row in scored:
         minus = {OWN: own.get(row.name), CUT: cut.get(row.name)} if row.way == TIMES else {}
         cells: dict[str, Value] = {
-            name: float("nan") if row.precision[key] is None else float(row.precision[key] or 0)
+            name: float("nan") if (value := row.precision[key]) is None else value
             for name, key in _AP.items()
         }
         cells |= {_FROC: row.froc, _WAFROC: Cell(row.merit.macro)}

@@ -39,9 +39,7 @@ def expected_iou(detections: Detections, part_of_image: IndexArray, apart: int) 
     part, known = part_of_image[detections.image], detections.status != UNBOXED
     expected = np.zeros(len(detections))
     for number in np.unique(part).tolist():
-        mine, others = part == number, known & (part != number)
-        without = others & (part != apart)
-        others = without if without.any() else others & (part_of_image[detections.image] != apart)
+        mine, others = part == number, known & (part != number) & (part != apart)
         for rows, seen in _by_disease(detections, mine, others):
             expected[rows] = _fitted(detections, seen, detections.score[rows])
     return (1 - _ORDER) * expected + _ORDER * _places(detections)

@@ -93,7 +93,7 @@ def fuse(truth: GroundTruth, localizers: Mapping[str, Detections]) -> Fusion:
         mine = parts.of_image == part
         others = ~mine[truth.image_of_box]
         rule, mean_iou = _best_rule(truth, found, scores, others)
-        fused.append(fused_by(rule, truth, found, scores, everything & mine[:, None]))
+        fused.append(fused_by(rule, truth, grouped(found, scores, everything & mine[:, None])))
         rules.append(rule)
         reached.append(mean_iou)
     return Fusion(tuple(localizers), _joined(fused), parts, tuple(rules), tuple(reached))
@@ -111,9 +111,8 @@ def _best_rule(
     rules = grid(len(found))
     if not boxes.any():
         return rules[0], float("nan")
-    reached = [
-        macro_iou(truth, fused_by(rule, truth, found, scores, asked), boxes) for rule in rules
-    ]
+    groups = grouped(found, scores, asked)
+    reached = [macro_iou(truth, fused_by(rule, truth, groups), boxes) for rule in rules]
     best = int(np.argmax(reached))
     return rules[best], reached[best]
 
@@ -125,22 +124,11 @@ def macro_iou(truth: GroundTruth, found: Detections, boxes: BoolArray | None = N
     return float(np.mean([iou[disease == d].mean() for d in np.unique(disease)]))
 
 
-def fused_by(
-    rule: FusionRule,
-    truth: GroundTruth,
-    found: Sequence[Detections],
-    scores: Sequence[FloatArray],
-    asked: BoolArray,
-) -> Detections:
-    """Fuse the boxes of each image and disease in `asked` (N, D) by one rule.
-
-    Args:
-        found: boxes of each localizer.
-        scores: (M,) of each localizer, on a common scale.
-    """
+def fused_by(rule: FusionRule, truth: GroundTruth, localizers: Sequence[Groups]) -> Detections:
+    """Fuse the boxes of each image and disease by one rule, given those of each localizer."""
     used = [i for i, weight in enumerate(rule.weights) if weight]
     weights = [rule.weights[i] for i in used]
-    groups = [_Groups.of(found[i], scores[i], asked) for i in used]
+    groups = [localizers[i] for i in used]
     keys = np.unique(np.concatenate([group.keys for group in groups]))
     images, diseases, boxes, rated = [], [], [], []
     for key in keys.tolist():
@@ -152,7 +140,7 @@ def fused_by(
             iou_threshold=rule.iou_threshold,
             score_rule=rule.score_rule,
         )
-        image, disease = divmod(key, asked.shape[1])
+        image, disease = divmod(key, truth.images.status.shape[1])
         images += [image] * len(fused.scores)
         diseases += [disease] * len(fused.scores)
         boxes.append(fused.boxes_xyxy)
@@ -167,7 +155,7 @@ def fused_by(
 
 
 @dataclass(frozen=True)
-class _Groups:
+class Groups:
     """Boxes of one localizer sorted by image and disease, to take those of a pair at once."""
 
     keys: npt.NDArray[np.int64]
@@ -175,13 +163,24 @@ class _Groups:
     scores: FloatArray
 
     @classmethod
-    def of(cls, found: Detections, scores: FloatArray, asked: BoolArray) -> _Groups:
+    def of(cls, found: Detections, scores: FloatArray, asked: BoolArray) -> Groups:
         rows = np.flatnonzero(asked[found.image, found.disease])
         rows = rows[np.argsort(found.key[rows], kind="stable")]
         return cls(found.key[rows].astype(np.int64), found.boxes_xyxy[rows], scores[rows])
 
     def at(self, key: int) -> slice:
         return slice(*np.searchsorted(self.keys, [key, key + 1]).tolist())
+
+
+def grouped(
+    found: Sequence[Detections], scores: Sequence[FloatArray], asked: BoolArray
+) -> list[Groups]:
+    """The boxes of each localizer on the images and diseases in `asked` (N, D).
+
+    Args:
+        scores: (M,) of each localizer, on a common scale.
+    """
+    return [Groups.of(*pair, asked) for pair in zip(found, scores, strict=True)]
 
 
 def _joined(fused: Sequence[Detections]) -> Detections:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.radiograph import box_iou
 from cxrloc.localization.boxes import FloatArray, as_boxes
 
 IOU_THRESHOLD = 0.55  # the paper's
@@ -141,7 +142,7 @@ def _clusters(members: Sequence[_Member], iou_threshold: float) -> list[_Cluster
     for member in members:
         closest, best = None, iou_threshold
         for cluster in clusters:
-            overlap = _iou(member.box, cluster.box)
+            overlap = box_iou(member.box, cluster.box)
             if overlap > best:
                 closest, best = cluster, overlap
         if closest is None:
@@ -149,15 +150,6 @@ def _clusters(members: Sequence[_Member], iou_threshold: float) -> list[_Cluster
         else:
             closest.join(member)
     return clusters
-
-
-def _iou(a: _Box, b: _Box) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
 def _mean(members: Sequence[_Member], weights: Sequence[float]) -> float:

@@ -33,7 +33,7 @@ from cxrloc.datasets.images.doubts.chest import (
 from cxrloc.datasets.images.read import read_grey, readable_images
 from cxrloc.datasets.prepared.folder import load_prepared
 from cxrloc.datasets.progress import progress
-from cxrloc.datasets.readers.loose_images import images_below
+from cxrloc.datasets.readers.loose_images import images_of
 
 _SHARES = (0.008, 0.025)  # of the chests, beyond the limits for refusal and for doubt
 Floats = npt.NDArray[np.float64]
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    others = named_files(arguments.others, "--others")
+    folders = named_files(arguments.others, "--others", "NAME=FOLDER, such as limbs=mura/")
+    others = {name: images_of("fit_chest_check", [path])[0] for name, path in folders.items()}
     data = load_prepared(arguments.prepared)
     paths = [radiograph.file for radiograph in data.radiographs]
     chests, read = _statistics(paths, "chests")
@@ -59,17 +60,9 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"{'images':24}{'read':>7}{'left out':>10}{'refused':>9}{'or doubted':>12}")
     _row("chests, out of fold", held_out, len(paths))
     mean, deviation = np.array(list(CHESTS.values())).T
-    for name, folder in others.items():
-        found = _found(folder)
+    for name, found in others.items():
         _row(name, distances(_statistics(found, name)[0], mean, deviation), len(found))
     print(RESEARCH_USE)
-
-
-def _found(folder: Path) -> list[Path]:
-    found = images_below([folder])
-    if found.failures:
-        raise ValueError("; ".join(found.failures))
-    return found.paths
 
 
 def _statistics(paths: Sequence[Path], what: str) -> tuple[Floats, list[int]]:

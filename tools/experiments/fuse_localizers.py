@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     started = time.time()
     files = named_files(arguments.predictions)
-    _check_out(arguments.out, files)
+    _check_out(arguments.out, {**files, "--ground-truth": arguments.ground_truth})
     coco = load_coco(arguments.ground_truth)
     truth = ground_truth_from_coco(coco)
     provenances = {name: read_provenance(path) for name, path in files.items()}

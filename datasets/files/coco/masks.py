@@ -19,7 +19,7 @@ Polygons = list[list[float]]
 _COMPRESSED = re.compile(r"[0-o]*[0-O]")  # 6 bits a character; the last one has no continuation
 _FLOATS = frozenset({float})
 _FARTHEST, _LONGEST = 10, 100  # of an outline, in sides of the image
-_MOST_PIXELS = 2**27
+MOST_PIXELS = 2**27
 
 
 def has_mask(value: Any) -> bool:
@@ -154,7 +154,7 @@ def rle_size(value: Mapping[str, Any], where: str) -> tuple[int, int]:
             "neither RLE nor polygons"
         )
     height, width = (int(side or 0) for side in sides)
-    if height * width > _MOST_PIXELS:
+    if height * width > MOST_PIXELS:
         raise ValueError(f"{where}: segmentation has size {size}, larger than any image")
     return height, width
 

@@ -1,4 +1,4 @@
-"""What `cxrloc` imports first: as long as there is nothing to tidy up, it may be ended at once.
+"""What `cxrloc` does first: as long as there is nothing to tidy up, it may be ended at once.
 
 Python's own handlers would print a traceback, or nothing.
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from types import FrameType
-
-PROGRAMS = ("cxrloc", "cli.py")
 
 
 def end_at_once(number: int, frame: FrameType | None) -> None:
@@ -20,7 +17,8 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-if os.path.basename(sys.argv[0]) in PROGRAMS:
+def may_be_ended() -> None:
+    """Ctrl+C and SIGTERM end this process in one sentence, until the work begins."""
     for each in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(each) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(each, end_at_once)

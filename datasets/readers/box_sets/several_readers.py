@@ -18,6 +18,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from cxrloc.datasets.radiograph import box_iou
 from cxrloc.datasets.readers.box_sets.findings import BoxXyxy
 
 UNION, MAJORITY, WBF = "union", "majority", "wbf"
@@ -69,7 +70,7 @@ def _clusters(drawn: Sequence[Drawn]) -> list[list[Drawn]]:
     clusters = [[box] for box in sorted(drawn, key=lambda box: (box.box_xyxy, box.reader))]
     while True:
         pairs = [
-            (_iou(_mean(first), _mean(second)), -i, -j)
+            (box_iou(_mean(first), _mean(second)), -i, -j)
             for i, first in enumerate(clusters)
             for j, second in enumerate(clusters[:i])
             if {box.reader for box in first}.isdisjoint(box.reader for box in second)
@@ -84,16 +85,3 @@ def _mean(boxes: Sequence[Drawn]) -> BoxXyxy:
     sides = zip(*(box.box_xyxy for box in boxes), strict=True)
     x1, y1, x2, y2 = (sum(side) / len(side) for side in sides)
     return x1, y1, x2, y2
-
-
-def _iou(a: BoxXyxy, b: BoxXyxy) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (_area(a) + _area(b) - shared)
-
-
-def _area(box: BoxXyxy) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])

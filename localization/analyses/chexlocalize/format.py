@@ -22,13 +22,13 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
+from cxrloc.datasets.files.coco.masks import MOST_PIXELS
 from cxrloc.datasets.files.parse import read_json
 from cxrloc.localization.cam.boxes import map_to_frame
 from cxrloc.localization.cam.heat_maps import HeatMaps
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.masks import encode_mask, plain_rle
 
-_MOST_PIXELS = 2**27  # of a mask
 TASKS = (
     "Enlarged Cardiomediastinum",
     "Cardiomegaly",
@@ -214,7 +214,7 @@ def _size(mask: Any, where: str) -> tuple[int, int]:
         covered = sum(run_lengths(mask["counts"]))
     except (TypeError, KeyError, ValueError, IndexError, OverflowError, AttributeError):
         covered = height = width = 0
-    if height < 1 or width < 1 or height * width > _MOST_PIXELS or covered != height * width:
+    if height < 1 or width < 1 or height * width > MOST_PIXELS or covered != height * width:
         raise ValueError(
             f"{where}: expected {{'size': [h, w], 'counts': RLE text of pycocotools}} with runs "
             "that cover the h x w pixels; is the file complete?"

@@ -19,12 +19,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cxrloc.localization.boxes import box_areas
-from cxrloc.localization.cam.boxes import map_to_frame
+from cxrloc.localization.cam.boxes import map_to_frame, span
 from cxrloc.localization.cam.heat_maps import FloatMaps
 from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.ground_truth import FloatArray, GroundTruth, IndexArray
-
-_CONSTANT = 1e-5  # range / largest value below which a map is blank, as for boxes
 
 
 class Hits(NamedTuple):
@@ -147,8 +145,7 @@ def peaks(
     if cells is None or not np.isfinite(cells).all():
         return np.zeros((0, 2))
     heat = map_to_frame(cells, size_hw, aligned=aligned)
-    low, high = float(heat.min()), float(heat.max())
-    if high - low <= _CONSTANT * max(abs(low), abs(high)):
+    if span(heat) is None:
         return np.zeros((0, 2))
     rows, columns = np.nonzero(heat == heat.max())
     return np.column_stack([columns, rows]).astype(np.float64) + 0.5

@@ -38,17 +38,26 @@ def training_table(architecture: str, size: int, batch: int, repeats: int) -> st
     drawn = np.random.default_rng(0).integers(0, 256, (batch, size, size), dtype=np.uint8)
     pixels = torch.from_numpy(drawn)
     number = resolve_precision("auto", device)
-    costs = {
-        f"training, ours in {number}": (_our_step(architecture, size, device), batch),
-        "training, plain torchvision": (_plain_step(architecture, device), batch),
-        f"prediction, ours in {number}": (_our_prediction(architecture, size, device), batch),
-        "prediction, plain torchvision": (_plain_prediction(architecture, device), batch),
-        "prediction of one image, ours": (_our_prediction(architecture, size, device), 1),
-        "prediction of one image, plain": (_plain_prediction(architecture, device), 1),
+    step, plain_step = (
+        partial(_our_step, architecture, size, device),
+        partial(_plain_step, architecture, device),
+    )
+    ours, plain = (
+        partial(_our_prediction, architecture, size, device),
+        partial(_plain_prediction, architecture, device),
+    )
+    # each is made when it is measured: the memory of a GPU is then that of one network
+    sides = {
+        f"training, ours in {number}": (step, batch),
+        "training, plain torchvision": (plain_step, batch),
+        f"prediction, ours in {number}": (ours, batch),
+        "prediction, plain torchvision": (plain, batch),
+        "prediction of one image, ours": (ours, 1),
+        "prediction of one image, plain": (plain, 1),
     }
     rows = [
-        _row(_measured(name, partial(run, pixels[:images]), repeats, device), images)
-        for name, (run, images) in costs.items()
+        _row(_measured(name, partial(make(), pixels[:images]), repeats, device), images)
+        for name, (make, images) in sides.items()
     ]
     what = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     threads = torch.get_num_threads()

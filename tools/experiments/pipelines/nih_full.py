@@ -30,7 +30,7 @@ from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
-from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
+from cxrloc.datasets.prepared.folder import PreparedFolder, images_root_of, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
 from cxrloc.tools.experiments.pipelines.steps import run_step
 
@@ -154,15 +154,11 @@ def prepare_step(config: NihFullConfig) -> Step:
         config.prepared.manifest,
         "Prepare the images: check every one, split by patient",
     )
-    if manifest.is_file() and _root(manifest) != config.nih.absolute():
-        return Step(title, arguments)
+    if manifest.is_file():
+        made_of = images_root_of(json.loads(manifest.read_text()), manifest.parent)
+        if made_of != Path(os.path.abspath(config.nih)):
+            return Step(title, arguments)
     return Step(title, arguments, manifest, lists)
-
-
-def _root(manifest: Path) -> Path:
-    """The data set that a prepared folder was made of."""
-    root = json.loads(manifest.read_text())["config"]["root"]  # as seen from the folder
-    return Path(os.path.abspath(manifest.parent / root))
 
 
 def training_steps(config: NihFullConfig) -> list[Step]:
