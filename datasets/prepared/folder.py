@@ -221,7 +221,7 @@ def _read_manifest(files: PreparedFolder) -> dict[str, Any]:
     manifest: dict[str, Any] = read_json(files.manifest)
     known: _Manifest = checked(manifest, _Manifest, str(files.manifest), AGAIN)
     for file in files.hashed:
-        if known["hashes"].get(file.name, file_sha256(file)) != file_sha256(file):
+        if known["hashes"].get(file.name) not in (None, file_sha256(file)):
             raise ValueError(
                 f"{file} is not the file that {files.manifest.name} was written for (its hash "
                 f"differs: damaged, or changed by hand); {AGAIN}"
@@ -242,7 +242,12 @@ def _read_folds(path: Path, k: int) -> dict[str, int]:
         csv_table(io.StringIO(read_text(path)), _FOLD_COLUMNS, str(path)), start=1
     ):
         image, fold = row["image_id"], row["fold"]
-        if not (fold.isdecimal() and fold.isascii() and len(fold) <= 4 and int(fold) < k):
+        if not (
+            fold.isdecimal()
+            and fold.isascii()
+            and len(fold) < len(str(MAX_FOLDS))
+            and int(fold) < k
+        ):
             raise ValueError(
                 f"{path}, row {number}: {image} has fold {fold!r}, expected 0 to {k - 1}; {AGAIN}"
             )

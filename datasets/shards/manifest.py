@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ from typing_extensions import TypedDict
 
 from cxrloc.datasets.files.checked import AtLeastOne, Count, Name, Sha256, checked
 from cxrloc.datasets.files.parse import one_line
+from cxrloc.datasets.files.runs.workers import thread_pool
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.shards.format import (
     REJECTS,
@@ -83,7 +83,7 @@ def _check_lengths(storage: Storage, shards: Sequence[ShardEntry], how: str) -> 
 def check_hashes(storage: Storage, shards: Sequence[ShardEntry], how: str) -> None:
     """Raise ValueError for the first shard whose bytes are not those that were written."""
     names = [shard["name"] for shard in shards]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing releases Python's lock
+    with thread_pool(os.cpu_count()) as threads:  # hashing releases Python's lock
         for shard, sha256 in zip(shards, threads.map(storage.sha256, names), strict=True):
             if sha256 != shard["sha256"]:
                 raise ValueError(

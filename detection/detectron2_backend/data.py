@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ class Draws(Dataset[dict[str, Any]]):
         self.steps_per_epoch = min(steps, most) if most else steps
         self.steps = self.steps_per_epoch * config.train.epochs
         self.first_step = first_step
-        self._shuffled: tuple[int, Sequence[int]] = (-1, ())  # an epoch, and its positions
+        self._shuffled = -1, np.zeros(0, dtype=np.int64)  # an epoch, and its positions
 
     def __len__(self) -> int:
         return max(0, self.steps - self.first_step) * self.batch

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from cxrloc.datasets.files.checked import LARGEST
 from cxrloc.datasets.files.coco.images import is_text
 from cxrloc.datasets.files.coco.values import Key, id_key, shown, some
 from cxrloc.datasets.labels.map import LabelMap, name_key
@@ -18,7 +19,6 @@ from cxrloc.datasets.labels.names import ALIASES
 SOURCES = "sources"  # [id, name] of the categories in the file, where ours is another
 SYNONYMS = "synonyms"  # other names that the label map has for a disease
 _BACKGROUND = frozenset({"background", "bg"})
-_LARGEST_ID = 2**31 - 1
 _ALIASES = {name_key(alias): name_key(name) for alias, name in ALIASES.items()}
 
 
@@ -183,9 +183,7 @@ def _mapped(
 def _numbers(by_disease: Mapping[str, Sequence[_Named]]) -> dict[str, int]:
     """The file's ids where each disease has one that is whole; else from 1."""
     keys = {disease: [c.key for c in members] for disease, members in by_disease.items()}
-    if all(
-        len(k) == 1 and isinstance(k[0], int) and 0 <= k[0] <= _LARGEST_ID for k in keys.values()
-    ):
+    if all(len(k) == 1 and isinstance(k[0], int) and 0 <= k[0] <= LARGEST for k in keys.values()):
         return {disease: int(k[0]) for disease, k in keys.items()}
     return {disease: place for place, disease in enumerate(by_disease, start=1)}
 

@@ -9,13 +9,12 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from cxrloc.datasets.files.checked import LONGEST_NAME
+from cxrloc.datasets.files.checked import LARGEST, LONGEST_NAME
 from cxrloc.datasets.files.coco.values import Key, id_key, number, shown, some, whole
 from cxrloc.datasets.labels.people import MAXIMUM_AGE_YEARS, SEXES, VIEWS
 
 SizeOf = Callable[[str], tuple[int, int] | None]
 SOURCE_ID = "source_id"  # the id in the file that was read, where ours is another
-_LARGEST_ID = 2**31 - 1
 _LONGEST_SIDE = 2**16 - 1  # no format of radiographs has more
 # Roboflow writes a_png.rf.HASH.jpg for a.png, Label Studio HASH-a.png.
 _ROBOFLOW = re.compile(r"(.+)_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9A-Za-z]+", re.IGNORECASE)
@@ -60,7 +59,7 @@ def our_images(rows: Sequence[Any], where: str, size_of: SizeOf | None = None) -
                 raise ValueError(f"{where}, images: {kind} {shown(row[kind])} occurs twice")
         names[name] = key
         by_id[key] = {"row": row, "name": name}
-    kept = all(isinstance(key, int) and 0 <= key <= _LARGEST_ID for key in by_id)
+    kept = all(isinstance(key, int) and 0 <= key <= LARGEST for key in by_id)
     number_of = {key: key if kept else place for place, key in enumerate(by_id, start=1)}
     entries = [
         _entry(image["row"], image["name"], key, int(number_of[key]), where, size_of)
