@@ -39,6 +39,7 @@ from cxrloc.classification.training.label_hierarchy import (
     select_diseases,
     top_labels,
 )
+from cxrloc.classification.training.losses.boxes import location_prior
 from cxrloc.classification.training.losses.labels import make_loss
 from cxrloc.classification.training.samplers import make_order
 from cxrloc.classification.training.sync_batch_norm import (
@@ -87,6 +88,9 @@ def train(
         KeyboardInterrupt: if the user interrupted it.
     """
     _check_parts(*parts)
+    if parts[0].regions is not None:
+        cells = -(-config.model.size // config.model.map_stride)
+        model.guide(location_prior(parts[0].regions, cells))
     state = Folders.under(folder).state
     preprocessing = run_on_rank_zero(fit_preprocessing, config.model, parts[0], state)
     if config.train.hierarchy == "parents_first":
