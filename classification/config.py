@@ -182,6 +182,10 @@ class ClassifierConfig:
         )
         apart = self.train.hierarchy == "none" or not shared
         require(apart, "train.hierarchy", self.train.hierarchy, expected)
+        one_stage = not self.train.two_stage and self.train.hierarchy == "none"
+        expected = "val_loss with train.two_stage or train.hierarchy, which choose by themselves"
+        kept = one_stage or self.train.monitor == "val_loss"
+        require(kept, "train.monitor", self.train.monitor, expected)
         self._check_boxes()
         softmax = self.data.uncertain != "three_class" or self.train.resolved_loss() == "bce"
         expected = "auto (without weights) with data.uncertain three_class, which has its own loss"
