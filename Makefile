@@ -28,7 +28,7 @@ serve: $(INSTALLED)-serve
 		$(PY) tools/experiments/pipelines/demo.py --out demo; }
 	$(PY) tools/serve.py --gate $(GATE) --maskrcnn $(DETECTOR)
 
-nih: $(INSTALLED)-pretrained
+nih: $(INSTALLED)-train
 	@test -n "$(NIH)" || { echo "give NIH's folder: make nih NIH=/path/to/nih [WEIGHTS=FILE]"; exit 2; }
 	$(PY) tools/experiments/pipelines/demo.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(PRECISION),--precision $(PRECISION)) --out "$(or $(OUT),runs/nih_subset)"
 
@@ -70,8 +70,8 @@ types:
 	ln -sfn ../../tests build/types/tests
 	ln -sfn ../../docs/generate build/types/generate
 
-# one stamp for each extra; `dev` holds the others, and `serve` and `pretrained` hold `train`
-WITHIN = $(if $(filter dev,$*),train serve docs pretrained,$(if $(filter serve pretrained,$*),train))
+# one stamp for each extra; `dev` holds the others, and `serve` holds `train`
+WITHIN = $(if $(filter dev,$*),train serve docs,$(if $(filter serve,$*),train))
 $(INSTALLED)-%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)

@@ -106,8 +106,8 @@ class ModelConfig:
         lse_r: pool the last map by log-sum-exp with this r instead of the mean, as Wang et al. 2017
             (r 10): close to the maximum, so that small findings count. 0 is the mean.
         head: linear, or two_layer (Deep MedIA).
-        weights: none, imagenet (torchvision's, by name; of efficientnet_lite0 those in the extra
-            `pretrained`, without a download), or the path of a .safetensors or .pth file, which may
+        weights: none, imagenet (torchvision's, by name; of efficientnet_lite0 those of an installed
+            package, without a download), or the path of a .safetensors or .pth file, which may
             contain only some of the tensors.
         input: channels of the network's input: grey (the image three times), single (the image
             once; the first layer's red, green and blue kernels are summed) or enhanced (the image;

