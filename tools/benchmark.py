@@ -27,6 +27,9 @@ fifth of the images; --out keeps the files.
 fuzz: 20,000 files with damage or absurd values, of every kind that is loaded, and how often each
 loader refused them in one sentence; --mutations and --seed choose others.
 
+damage: 1,000 damaged images (PNG, JPEG, DICOM in six syntaxes), and how many were read with other
+pixels without a word although a decoder complained of them; drawn images without --root.
+
 predict: a prediction in every runtime, as a whole and stage by stage, against the grad-cam package,
 captum, torchvision's Mask R-CNN and the textbook way; --gate takes a trained gate instead of an
 untrained one; INT8 is slower with it.
@@ -48,9 +51,11 @@ from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import run_tool, tool_parser
 
 if TYPE_CHECKING:
+    from cxrloc.datasets.radiograph import Radiograph
     from cxrloc.tools.experiments.benchmarks.timing import Sides
 
 DATA_SIZES, DATA_WORKERS, DATA_IMAGES = (224, 256, 512), (0, 1, 2), 256
+DAMAGED_IMAGES = 40
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,10 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        choices=[*BENCHMARKS, "compare", "data", "fuzz", "predict", "train"],
-        help=f"{', '.join(BENCHMARKS)}, compare, data, fuzz, predict or train",
+        choices=[*BENCHMARKS, "compare", "damage", "data", "fuzz", "predict", "train"],
+        help=f"{', '.join(BENCHMARKS)}, compare, damage, data, fuzz, predict or train",
     )
-    parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
+    parser.add_argument("--root", type=Path, help="NIH ChestX-ray14's folder (index, data, damage)")
     parser.add_argument(
         "--gate", type=Path, help="bundle with INT8 weights next to it, or its run folder (predict)"
     )
@@ -86,9 +91,13 @@ def _parser() -> argparse.ArgumentParser:
         "--batch", type=int, default=16, metavar="N", help="images of a step (train; default: 16)"
     )
     parser.add_argument(
-        "--mutations", type=int, default=20_000, metavar="N", help="of files (fuzz; default: 20000)"
+        "--mutations",
+        type=int,
+        metavar="N",
+        help="of files (fuzz, default: 20000; damage, default: 1000)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the mutations (fuzz)")
+    seed = "of the mutations (fuzz, damage)"
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=seed)
     parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
     parser.add_argument(
         "--size", type=int, default=512, metavar="PX", help="input side in pixels (default: 512)"
@@ -114,7 +123,11 @@ def _run(arguments: argparse.Namespace) -> int:
         size, batch = arguments.size, arguments.batch
         print(training_table(arguments.architecture, size, batch, arguments.repeats))
     elif arguments.what == "fuzz":
-        return fuzz_table(arguments.mutations, arguments.seed)
+        from cxrloc.tools.experiments.benchmarks.fuzz.targets import fuzz_table
+
+        return fuzz_table(arguments.mutations or 20_000, arguments.seed)
+    elif arguments.what == "damage":
+        return damage_of(arguments)
     elif arguments.what == "predict":
         from cxrloc.tools.experiments.benchmarks.prediction import prediction_tables
 
@@ -125,15 +138,14 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def fuzz_table(mutations: int, seed: int) -> int:
-    """Print what came of the mutations; 1 if a loader did wrong."""
-    from cxrloc.tools.experiments.benchmarks.fuzz.campaign import fuzz
-    from cxrloc.tools.experiments.benchmarks.fuzz.targets import targets
+def damage_of(arguments: argparse.Namespace) -> int:
+    """Print what came of damaged images; 1 if one was read although its decoder complained."""
+    from cxrloc.tools.experiments.benchmarks.fuzz.damaged_images import damage_table
 
     with tempfile.TemporaryDirectory() as folder:
-        campaign = fuzz(targets(Path(folder) / "files"), mutations, seed)
-    print("\n".join([campaign.table(), *campaign.wrong]))
-    return int(bool(campaign.wrong))
+        paths = [r.file for r in _images(arguments.root, Path(folder), DAMAGED_IMAGES)]
+        mutations = arguments.mutations or 1_000
+        return damage_table(paths, arguments.size, mutations, arguments.seed)
 
 
 def report(sides: Sides, repeats: int) -> None:
@@ -216,18 +228,23 @@ def precision_sides(arguments: argparse.Namespace) -> Sides:
     }
 
 
-def data_table(arguments: argparse.Namespace) -> None:
-    """Print images per second of each loader, and as a ratio to the textbook loader's."""
+def _images(root: Path | None, folder: Path, count: int) -> list[Radiograph]:
+    """The first images of an NIH folder; without one, drawn images in `folder`."""
     from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
     from cxrloc.datasets.readers import nih
+
+    if root is None:
+        root = make_phantom(PhantomConfig(patients=count), folder / "phantom")
+    return [r for r in nih.index(root).radiographs if r.path is not None][:count]
+
+
+def data_table(arguments: argparse.Namespace) -> None:
+    """Print images per second of each loader, and as a ratio to the textbook loader's."""
     from cxrloc.tools.experiments.benchmarks.loaders import hash_table, loader_rates, rate_table
 
     with tempfile.TemporaryDirectory() as folder:
-        root = arguments.root
-        if root is None:
-            root = make_phantom(PhantomConfig(patients=DATA_IMAGES), Path(folder) / "phantom")
-        images = [r for r in nih.index(root).radiographs if r.path is not None][:DATA_IMAGES]
-        print(f"{len(images)} images of {root}, in the disk's cache")
+        images = _images(arguments.root, Path(folder), DATA_IMAGES)
+        print(f"{len(images)} images of {images[0].file.parent}, in the disk's cache")
         shards = Path(folder) / "shards"
         print(rate_table(loader_rates(images, shards, DATA_SIZES, DATA_WORKERS, arguments.repeats)))
         print(hash_table(shards, DATA_SIZES))

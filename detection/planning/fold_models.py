@@ -177,8 +177,12 @@ def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: Prepare
     hashes = metadata.get("manifest", {}).get("hashes", {})
     recorded = metadata.get("folds_sha256") or hashes.get("folds")
     if recorded is None:
-        print(f"{path} does not state its training folds: not checked", file=sys.stderr)
-    elif recorded != file_sha256(folds_path):
+        raise ValueError(
+            f"{path} states no hash of its training folds, so it may have seen images that it "
+            "would predict; train it again. For a model of another data set give --external, or a "
+            "label map with --labels"
+        )
+    if recorded != file_sha256(folds_path):
         raise ValueError(
             f"{path}: trained on other folds than {folds_path}, so it may have seen images "
             "that it would predict; prepare with the same settings, or train again. For a model "
