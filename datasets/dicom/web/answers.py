@@ -98,11 +98,11 @@ def explained(url: str, what: str) -> Iterator[None]:
         raise ServerError(f"{url}: nobody answers, {_ATTEMPTS}; check host and port") from None
     except (InvalidDicomError, EOFError):
         raise ServerError(f"{url}: what it sends for {what} is no DICOM file") from None
-    except requests.RequestException as error:
-        raise ServerError(f"{url}: {type(error).__name__}") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:  # its text may quote the answer
+    except (ValueError, TypeError, KeyError) as error:  # its text may quote the answer
         name = type(error).__name__
         raise ServerError(f"{url}: its answer for {what} is damaged ({name})") from None
+    except requests.RequestException as error:
+        raise ServerError(f"{url}: {type(error).__name__}") from None
 
 
 def _of_status(url: str, status: int, what: str) -> ServerError:

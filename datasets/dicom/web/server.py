@@ -16,6 +16,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -77,7 +78,9 @@ class DicomWebServer:
         session.headers["Accept"] = "application/dicom+json"
         session.hooks["response"].append(check_answer)
         if ca_file is not None:
-            session.verify = str(_certificates(ca_file))
+            # for each request: REQUESTS_CA_BUNDLE would come before the session's
+            trusted = str(_certificates(ca_file))
+            session.request = partial(session.request, verify=trusted)  # type: ignore[method-assign]
         whole = 2**40  # sent in chunks, a second attempt would send nothing
         self._client = DICOMwebClient(
             self.url,
@@ -87,7 +90,8 @@ class DicomWebServer:
             timeout=(_CONNECT_S, _SILENT_S),
         )
         self._client.set_http_retry_params(max_attempts=3, wait_exponential_multiplier=250)
-        logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)  # it repeats what it gets
+        for library in ("dicomweb_client", "retrying"):  # they repeat what a server sends
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         # pydicom's warnings quote values
         warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
