@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,12 @@ from cxrloc.tools.server.dicom_node.durable_queue.images import (
     DurableQueue,
     FullError,
 )
+from cxrloc.tools.server.dicom_node.durable_queue.spool import key_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_LOG = logging.getLogger("cxrloc.node")
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -68,6 +71,7 @@ class Intake:
             raise
         if not taken:
             self.queue.database.count("duplicates")
+        _LOG.info("%s: %s", key_of(uid), "received" if taken else "received again, known already")
         return taken
 
     def _put(self, uid: str, data: bytes, content: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ class UnreachableError(ConnectionError):
 
 
 class Destination(Protocol):
-    """Where results go. Each has a thread of its own."""
+    """Where results go; a node has a thread for each."""
 
     @property
     def name(self) -> str:
@@ -70,13 +69,7 @@ class Sender:
         self.patience = patience or Patience()
         self._silent = 0  # attempts in a row that did not reach it
 
-    def run(self, stop: threading.Event) -> None:
-        """Send until told to stop."""
-        while not stop.is_set():
-            if not self.step(stop):
-                self.queue.wait(1.0)
-
-    def step(self, stop: threading.Event | None = None) -> bool:
+    def step(self) -> bool:
         """Send one image's files; returns False if nothing was due."""
         deliveries = self.queue.deliveries
         delivery = deliveries.next(self.destination.name)
@@ -89,8 +82,6 @@ class Sender:
                     refusals.append(reason)
                 else:
                     deliveries.sent(delivery, file)
-                if stop is not None and stop.is_set():
-                    return True
         except UnreachableError as error:
             self._unreachable(delivery, str(error))
             return True

@@ -74,6 +74,15 @@ class Deliveries:
         attempts = max(int(row["attempts"]) for row in rows)
         return Delivery(key, destination, files, attempts, min(row["since"] for row in rows))
 
+    def waiting(self) -> dict[str, int]:
+        """Count the files that each destination still lacks; without those that lack none."""
+        rows = self.database.rows(
+            "SELECT destination, COUNT(*) AS number FROM deliveries WHERE state = ? "
+            "GROUP BY destination",
+            PENDING,
+        )
+        return {row["destination"]: row["number"] for row in rows}
+
     def sent(self, delivery: Delivery, file: Path) -> None:
         """Note that a destination has stored a file."""
         self._end(delivery, SENT, "", file)

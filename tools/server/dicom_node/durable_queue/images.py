@@ -142,6 +142,11 @@ class DurableQueue:
         assert row is not None
         return int(row["waiting"]), int(row["bytes"])
 
+    def states(self) -> dict[str, int]:
+        """Count the images by state; without the states that none has."""
+        rows = self.database.rows("SELECT state, COUNT(*) AS number FROM images GROUP BY state")
+        return {row["state"]: row["number"] for row in rows}
+
     def _insert(self, key: str, content: str, aside: Path, size: int) -> None:
         """Take the image anew. Results that a destination already has are not sent to it again."""
         now = self.clock()
