@@ -43,6 +43,7 @@ class Stop:
         folder: the process's temporary folder.
         tidies: whether the work may leave something to tidy up; otherwise it is ended at once.
         grace: seconds that it has for that.
+        tidied: set when there is nothing left to tidy up, and the process may be ended.
         outcome: exit status of the work that is done.
     """
 
@@ -52,6 +53,7 @@ class Stop:
         self.sentences: list[str] = []
         self.tidies = False
         self.grace = GRACE
+        self.tidied = threading.Event()
         self.outcome = 1
         self._said = False
         self._saying = threading.RLock()
@@ -128,7 +130,7 @@ class Stop:
         number = self._wait()
         if number == 0:
             return
-        time.sleep(self.grace)
+        self.tidied.wait(self.grace)
         if not self.owns_process:
             return
         self.number = number
@@ -205,6 +207,15 @@ def _handled(stop: Stop) -> Iterator[None]:
                 signal.signal(each, stop.done if stop.owns_process else handler)
             signal.set_wakeup_fd(fd)
             stop.dismiss()
+
+
+def tidied() -> None:
+    """Say that the work has tidied up: a process that was told to stop is ended at once.
+
+    The interpreter's own end takes seconds where large libraries are loaded.
+    """
+    if _current is not None and _current.number is not None:
+        _current.tidied.set()
 
 
 def _in_child() -> None:

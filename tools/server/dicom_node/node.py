@@ -47,6 +47,7 @@ from cxrloc.configs.command_line import (
 )
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.files.runs.locks import BeingWrittenError, writes_folder
+from cxrloc.datasets.files.runs.stopping import tidied
 from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.dicom_output.c_store import checked_title, parse_peer
 from cxrloc.tools.server.dicom_node.callers import Callers, check_callers, parse_caller
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 
 Parsed = TypeVar("Parsed")
 _PORT, _HEALTH_PORT = 11112, 11113
-_GRACE_S = 4.5  # of SIGTERM, for the image in hand
+_GRACE_S = 4.0  # of SIGTERM, for the image in hand
 _TLS = "tls://"
 
 
@@ -119,7 +120,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         f"{arguments.health_port} (end with Ctrl+C).",
         flush=True,
     )
-    node.run()
+    try:
+        node.run()
+    finally:
+        tidied()
     return 0
 
 

@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from socketserver import BaseServer
 from typing import TYPE_CHECKING, Any
 
 from cxrloc.tools.server.dicom_node.callers import Callers
@@ -98,7 +99,6 @@ class Receiver:
     def stop(self) -> None:
         """Take nothing more; callers are cut off and send what was not acknowledged again."""
         self._server.shutdown()
-        self._server.server_close()
         for association in self._server.active_associations:
             association.abort()
 
@@ -194,6 +194,10 @@ def _server(entity: AE, handlers: Any, receiver: Receiver) -> ThreadedAssociatio
             if not allowed:
                 receiver._turned_away("a caller", client_address[0])
             return allowed
+
+        def shutdown(self) -> None:  # pynetdicom's is for servers that it has started itself
+            BaseServer.shutdown(self)
+            self.server_close()
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             _LOG.warning("a connection from %s failed", client_address[0])

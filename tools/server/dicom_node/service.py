@@ -17,7 +17,7 @@ from cxrloc.tools.server.dicom_node.sender import Destination, Sender
 
 _LOG = logging.getLogger("cxrloc.node")
 _POLL_S = 1.0  # how soon another process's `--requeue` is seen
-STOP_S = 4.0  # to finish what is in hand
+STOP_S = 3.5  # to finish what is in hand
 
 
 class Door(Protocol):
@@ -81,8 +81,10 @@ class Node:
         for loop in self.loops:
             loop.stop()
         self.queue.wake()
-        while self._open:
-            self._open.pop().stop()
         until = time.monotonic() + STOP_S
-        for loop in self.loops:
-            loop.join(max(until - time.monotonic(), 0.0))
+        try:
+            while self._open:
+                self._open.pop().stop()
+        finally:
+            for loop in self.loops:
+                loop.join(max(until - time.monotonic(), 0.0))
