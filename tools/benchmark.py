@@ -27,6 +27,9 @@ fifth of the images; --out keeps the files.
 fuzz: 20,000 files with damage or absurd values, of every kind that is loaded, and how often each
 loader refused them in one sentence; --mutations and --seed choose others.
 
+node: a DICOM node that is killed at 20 random moments while four callers send it 500 images; how
+many are answered, and how many twice.
+
 predict: a prediction in every runtime, as a whole and stage by stage, against the grad-cam package,
 captum, torchvision's Mask R-CNN and the textbook way; --gate takes a trained gate instead of an
 untrained one; INT8 is slower with it.
@@ -50,6 +53,7 @@ from cxrloc.configs.command_line import run_tool, tool_parser
 if TYPE_CHECKING:
     from cxrloc.tools.experiments.benchmarks.timing import Sides
 
+NODE_IMAGES, NODE_KILLS = 500, 20
 DATA_SIZES, DATA_WORKERS, DATA_IMAGES = (224, 256, 512), (0, 1, 2), 256
 
 
@@ -63,12 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        choices=[*BENCHMARKS, "compare", "data", "fuzz", "predict", "train"],
-        help=f"{', '.join(BENCHMARKS)}, compare, data, fuzz, predict or train",
+        choices=[*BENCHMARKS, "compare", "data", "fuzz", "node", "predict", "train"],
+        help=f"{', '.join(BENCHMARKS)}, compare, data, fuzz, node, predict or train",
     )
     parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
     parser.add_argument(
-        "--gate", type=Path, help="bundle with INT8 weights next to it, or its run folder (predict)"
+        "--gate",
+        type=Path,
+        help="bundle or run folder (node); with INT8 weights next to it (predict)",
     )
     parser.add_argument(
         "--images",
@@ -88,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mutations", type=int, default=20_000, metavar="N", help="of files (fuzz; default: 20000)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the mutations (fuzz)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of mutations and kills (fuzz, node)"
+    )
     parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
     parser.add_argument(
         "--size", type=int, default=512, metavar="PX", help="input side in pixels (default: 512)"
@@ -113,6 +121,8 @@ def _run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--batch {arguments.batch}: expected at least 1 image")
         size, batch = arguments.size, arguments.batch
         print(training_table(arguments.architecture, size, batch, arguments.repeats))
+    elif arguments.what == "node":
+        return node_table(arguments)
     elif arguments.what == "fuzz":
         return fuzz_table(arguments.mutations, arguments.seed)
     elif arguments.what == "predict":
@@ -123,6 +133,17 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         report(BENCHMARKS[arguments.what](arguments), arguments.repeats)
     return 0
+
+
+def node_table(arguments: argparse.Namespace) -> int:
+    """Print what became of the images of a node that is killed; 1 if one was lost or sent twice."""
+    from cxrloc.tools.experiments.benchmarks.node_kills import kill_campaign
+
+    if arguments.gate is None:
+        raise ValueError("--gate is missing: expected the bundle of a gate, a small one will do")
+    outcome = kill_campaign(bundle_at(arguments.gate), NODE_IMAGES, NODE_KILLS, arguments.seed)
+    print(outcome.table())
+    return int(not outcome.good)
 
 
 def fuzz_table(mutations: int, seed: int) -> int:

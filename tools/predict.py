@@ -168,8 +168,11 @@ def _predicted(
 
     from cxrloc.localization.diagnosis.diagnoser import stream
     from cxrloc.localization.diagnosis.files import write_outputs
+    from cxrloc.localization.dicom_output.origin import Origin
     from cxrloc.localization.dicom_output.output import dicom_objects, write_dicom_objects
 
+    settings = {name: manifest["config"][name] for name in ("labels", "sizes")}
+    origin = Origin(manifest["hashes"], settings)
     for (path, source), image, diagnosis in stream(
         diagnoser,
         _readable(progress(names, "images"), failures, arguments),
@@ -182,7 +185,7 @@ def _predicted(
         stem = arguments.out / names[path]
         try:
             if source is not None:
-                objects = dicom_objects(image, diagnosis, source, manifest["hashes"])
+                objects = dicom_objects(image, diagnosis, source, origin)
                 write_dicom_objects(objects, stem)
         except ValueError as error:
             failures.append(f"{path}: {error}")
