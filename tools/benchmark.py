@@ -30,6 +30,9 @@ loader refused them in one sentence; --mutations and --seed choose others.
 damage: 1,000 damaged images (PNG, JPEG, DICOM in six syntaxes), and how many were read with other
 pixels without a word although a decoder complained of them; drawn images without --root.
 
+node: a DICOM node that is killed at 20 random moments while four callers send it 500 images; how
+many are answered, and how many twice.
+
 predict: a prediction in every runtime, as a whole and stage by stage, against the grad-cam package,
 captum, torchvision's Mask R-CNN and the textbook way; --gate takes a trained gate instead of an
 untrained one; INT8 is slower with it.
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from cxrloc.datasets.radiograph import Radiograph
     from cxrloc.tools.experiments.benchmarks.timing import Sides
 
+NODE_IMAGES, NODE_KILLS = 500, 20
 DATA_SIZES, DATA_WORKERS, DATA_IMAGES = (224, 256, 512), (0, 1, 2), 256
 DAMAGED_IMAGES = 40
 
@@ -68,12 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        choices=[*BENCHMARKS, "compare", "damage", "data", "fuzz", "predict", "train"],
-        help=f"{', '.join(BENCHMARKS)}, compare, damage, data, fuzz, predict or train",
+        choices=[*BENCHMARKS, "compare", "damage", "data", "fuzz", "node", "predict", "train"],
+        help=f"{', '.join(BENCHMARKS)}, compare, damage, data, fuzz, node, predict or train",
     )
     parser.add_argument("--root", type=Path, help="NIH ChestX-ray14's folder (index, data, damage)")
     parser.add_argument(
-        "--gate", type=Path, help="bundle with INT8 weights next to it, or its run folder (predict)"
+        "--gate",
+        type=Path,
+        help="bundle or run folder (node); with INT8 weights next to it (predict)",
     )
     parser.add_argument(
         "--images",
@@ -96,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="of files (fuzz, default: 20000; damage, default: 1000)",
     )
-    seed = "of the mutations (fuzz, damage)"
+    seed = "of mutations and kills (fuzz, damage, node)"
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=seed)
     parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
     parser.add_argument(
@@ -122,6 +128,8 @@ def _run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--batch {arguments.batch}: expected at least 1 image")
         size, batch = arguments.size, arguments.batch
         print(training_table(arguments.architecture, size, batch, arguments.repeats))
+    elif arguments.what == "node":
+        return node_table(arguments)
     elif arguments.what == "fuzz":
         from cxrloc.tools.experiments.benchmarks.fuzz.targets import fuzz_table
 
@@ -136,6 +144,17 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         report(BENCHMARKS[arguments.what](arguments), arguments.repeats)
     return 0
+
+
+def node_table(arguments: argparse.Namespace) -> int:
+    """Print what became of the images of a node that is killed; 1 if one was lost or sent twice."""
+    from cxrloc.tools.experiments.benchmarks.node_kills import kill_campaign
+
+    if arguments.gate is None:
+        raise ValueError("--gate is missing: expected the bundle of a gate, a small one will do")
+    outcome = kill_campaign(bundle_at(arguments.gate), NODE_IMAGES, NODE_KILLS, arguments.seed)
+    print(outcome.table())
+    return int(not outcome.good)
 
 
 def damage_of(arguments: argparse.Namespace) -> int:
