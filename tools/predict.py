@@ -37,7 +37,7 @@ COCO files in OUT/coco_results, which `cxrloc compare --predictions` takes. The 
 the patient's name and number; nothing else written here does (see docs/how-to/dicom.md). Research
 use only, never a diagnosis.
 
---workers and --engine spark are for many images, see docs/how-to/many_images.md.
+--workers and --engine spark are for many images, see docs/how-to/scale_out.md.
 
 --dicomweb fetches the radiographs of a study (QIDO-RS, WADO-RS) instead of reading files, and
 stores these three objects about each at the same server (STOW-RS). The images are not kept. The

@@ -6,6 +6,7 @@ more; an image on which two have died is a failure with this reason, and the oth
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -92,8 +93,14 @@ def workers(count: int, load: Load) -> Iterator[Workers]:
     Args:
         load: loads the models; a function that can be sent to a process.
     """
+    others = set(multiprocessing.active_children())
     with ExitStack() as stack:
-        yield Workers(count, load, stack)
+        try:
+            yield Workers(count, load, stack)
+        except BaseException:  # all at once: the pools end one after the other
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
 
 
 def _next(waiting: Iterator[list[Task]]) -> tuple[list[Task], int] | None:
