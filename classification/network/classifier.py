@@ -127,7 +127,7 @@ class ChestClassifier(nn.Module):
         return (cells.logsumexp(dim=2) - math.log(cells.shape[2])) / self.lse_r
 
     def guide(self, prior: torch.Tensor) -> None:
-        """Add log odds (D, h, w) of where boxes of each disease lie to the logits of cells."""
+        """Add log odds (D, h, w) of where boxes of each disease lie to the cells from now on."""
         self.register_buffer("cell_prior", prior)
 
     @property
@@ -135,16 +135,10 @@ class ChestClassifier(nn.Module):
         """Whether the logits of cells know where boxes lie."""
         return hasattr(self, "cell_prior")
 
-    def cell_logits(
-        self, features: torch.Tensor, prior: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def cell_logits(self, features: torch.Tensor) -> torch.Tensor:
         """(N, D, h, w) logits of the cells of features (N, C, h, w): their mean are the image's.
 
         In a guided network that holds before its `cell_prior` is added.
-
-        Args:
-            features: of the backbone.
-            prior: (N, D, h, w) in place of `cell_prior`, for images that were moved.
 
         Raises:
             ValueError: for a head that is not linear, or another pooling than the mean: the logits
@@ -163,11 +157,7 @@ class ChestClassifier(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             kernels = self.head.weight[:, :, None, None]
             cells = nn.functional.conv2d(features.float(), kernels, self.head.bias)
-            if not self.guided:
-                return cells
-            if prior is None:
-                prior = self.cell_prior.expand(len(cells), -1, -1, -1)
-            return cells + fitted(prior, cells)
+            return cells + fitted(self.cell_prior, cells) if self.guided else cells
 
     def _of_demographics(self, known: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
         if known is None:
@@ -177,11 +167,11 @@ class ChestClassifier(nn.Module):
 
 
 def fitted(maps: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Scale maps (N, D, ...) to the height and width of others."""
-    if maps.shape[2:] == like.shape[2:]:
+    """Scale maps (D, h, w) to the height and width of others (N, D, ...)."""
+    if maps.shape[1:] == like.shape[2:]:
         return maps
     shape = (like.shape[2], like.shape[3])
-    return nn.functional.interpolate(maps, shape, mode="bilinear", align_corners=False)
+    return nn.functional.interpolate(maps[None], shape, mode="bilinear", align_corners=False)[0]
 
 
 def build_classifier(

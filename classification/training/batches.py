@@ -223,17 +223,12 @@ class Changes:
         planes = masks.unsqueeze(1).float() / 255
         return _moved(planes, self.theta[rows.cpu()]).squeeze(1)
 
-    def of_maps(self, maps: torch.Tensor) -> torch.Tensor:
-        """Move maps (D, h, w), the same for all images, as each image: (N, D, h, w) float."""
-        planes = maps.float().expand(len(self.theta), -1, -1, -1)
-        return _moved(planes, self.theta, "border")
 
-
-def _moved(planes: torch.Tensor, theta: torch.Tensor, outside: str = "zeros") -> torch.Tensor:
+def _moved(planes: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
     if not len(planes):  # torch makes no grid of nothing
         return planes
     grid = F.affine_grid(theta.to(planes.device), list(planes.shape), align_corners=False)
-    return F.grid_sample(planes, grid, padding_mode=outside, align_corners=False)
+    return F.grid_sample(planes, grid, padding_mode="zeros", align_corners=False)
 
 
 def augment(

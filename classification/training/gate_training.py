@@ -126,8 +126,7 @@ class GateTraining(L.LightningModule):
         assert self.box_loss is not None
         output, (pairs, masks) = self.model(images), regions
         with torch.autocast(images.device.type, enabled=False):
-            prior = changes.of_maps(self.model.cell_prior)
-            cells = self.model.cell_logits(output.features, prior)
+            cells = self.model.cell_logits(output.features)
             moved = changes.of_masks(masks, pairs[:, 0])
             share_of_loss, loss = mean_over_ranks(*self.box_loss(cells, labels, pairs, moved))
         self.log("train_box_loss", loss, on_epoch=True, on_step=False, batch_size=len(labels))

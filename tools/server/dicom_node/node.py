@@ -21,7 +21,7 @@ days without an answer, the image goes to FOLDER/failed with the reason. --statu
 /healthz and /metrics are at --health-port, on --host if there is a --token-file, else on this
 machine. With --certificate and --key both ports speak TLS; tls://AET@HOST:PORT is sent to by TLS.
 
-Needs the extras dicom and serve. Research use only, never a diagnosis (docs/how-to/dicom_node.md).
+Needs the extras dicom and serve. Research use only, never a diagnosis (docs/how-to/dicom.md).
 """
 
 from __future__ import annotations
