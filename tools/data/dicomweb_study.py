@@ -78,7 +78,7 @@ def fetched(arguments: argparse.Namespace) -> Iterator[Study | None]:
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fetched`."""
-    group = add_server_options(parser)
+    group = add_server_options(parser, "has the study and gets the results")
     group.add_argument("--study", metavar="UID", help="Study Instance UID of what to predict")
     group.add_argument("--series", metavar="UID", help="only this series of the study")
     trusted = "certificate (PEM) to trust: the server's own, or that of who signed it"

@@ -1,55 +1,24 @@
-"""A DICOMweb server at both ends of a node: new images come from it, results go to it.
+"""Look for new images on a DICOMweb server, again and again.
 
-The poller looks into a study when it is found first, and again when the server counts more objects
-in it than before. Of its images those are fetched that the queue does not hold: one that was
-answered is not fetched again, after a restart neither.
+A study is looked into when it is found first, and again when the server counts more objects in it
+than before. Of its images those are fetched that were not taken before.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import parse_qsl
 
 from cxrloc.datasets.dicom import scope
-from cxrloc.datasets.dicom.web.answers import ServerError
+from cxrloc.datasets.dicom.web.answers import ServerError, without_uids
 from cxrloc.datasets.dicom.web.credentials import CredentialsError
 from cxrloc.datasets.dicom.web.server import DicomWebServer, Instance, Series
-from cxrloc.tools.server.dicom_node.intake import Intake, Refusal, RefusedError
-from cxrloc.tools.server.dicom_node.loop import describe
-from cxrloc.tools.server.dicom_node.sender import UnreachableError
 
 _LOG = logging.getLogger("cxrloc.node")
-_UID = re.compile(r"[0-9]+(?:\.[0-9]+){4,}")  # an IPv4 address has fewer parts
 _STOP_S = 1.0  # what a request has not fetched until then is fetched after a restart
-
-
-class DicomWebArchive:
-    """A `Destination` that speaks DICOMweb."""
-
-    def __init__(self, server: DicomWebServer) -> None:
-        self.server = server
-
-    @property
-    def name(self) -> str:
-        """The URL."""
-        return self.server.url
-
-    def send(self, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-        """Store files in one request, as `Destination.send` describes."""
-        try:
-            yield from self.server.store(files)
-        except ServerError as error:
-            raise UnreachableError(without_uids(error)) from None
-
-
-def without_uids(error: Exception) -> str:
-    """The message for a log: UIDs lead to a patient."""
-    return _UID.sub("(UID)", str(error))
 
 
 @dataclass(frozen=True)
@@ -89,20 +58,32 @@ def parse_query(text: str) -> Query:
     return Query({"ModalitiesInStudy": modality, **keys}, (modality,))
 
 
+class NoRoomError(Exception):
+    """There is no room for another image now."""
+
+
 class Poller:
-    """A way into a node's queue: a `Door`.
+    """A thread that looks for new images, again and again.
 
     Args:
         server: where images are.
-        intake: takes them.
         query: which ones.
         every_s: pause after each look.
+        holds: whether an image (UID) was taken before; it is not fetched then.
+        take: takes an image (a DICOM file); raises ValueError for one that is refused, which is not
+            fetched again, and NoRoomError where it may be taken later.
     """
 
     def __init__(
-        self, server: DicomWebServer, intake: Intake, query: Query, every_s: float
+        self,
+        server: DicomWebServer,
+        query: Query,
+        every_s: float,
+        holds: Callable[[str], bool],
+        take: Callable[[bytes], bool],
     ) -> None:
-        self.server, self.intake, self.query, self.every_s = server, intake, query, every_s
+        self.server, self.query, self.every_s = server, query, every_s
+        self._holds, self._take_file = holds, take
         self.fault = ""
         self._known: dict[str, str] = {}  # study -> how many objects it had
         self._refused: set[str] = set()
@@ -125,10 +106,10 @@ class Poller:
                 self.fault = ""
                 if taken:
                     _LOG.info("%s: %d images taken", self.server.url, taken)
-            except (ServerError, CredentialsError, RefusedError) as error:
+            except (ServerError, CredentialsError, NoRoomError) as error:
                 self._fail(without_uids(error))
-            except Exception as error:
-                self._fail(describe(error))
+            except Exception as error:  # a fault of ours; its message may quote a file
+                self._fail(type(error).__name__)
             self._stop.wait(self.every_s)
 
     def _fail(self, fault: str) -> None:
@@ -141,7 +122,7 @@ class Poller:
 
         Raises:
             ServerError, CredentialsError: when the server fails.
-            RefusedError: when the queue is full; later there may be room.
+            NoRoomError: later there may be room.
         """
         taken = 0
         for study, objects in self.server.studies(self.query.studies).items():
@@ -161,16 +142,15 @@ class Poller:
         new = [
             instance
             for instance in self.server.instances(series)
-            if instance.uid not in self._refused and not self.intake.queue.holds(instance.uid)
+            if instance.uid not in self._refused and not self._holds(instance.uid)
         ]
         return sum(self._take(instance) for instance in new if not self._stop.is_set())
 
     def _take(self, instance: Instance) -> bool:
+        data = self.server.retrieve(instance)
         try:
-            return self.intake.take(self.server.retrieve(instance))
-        except RefusedError as error:
-            if error.kind == Refusal.full:
-                raise
+            return self._take_file(data)
+        except ValueError as error:
             self._refused.add(instance.uid)
             _LOG.info("poller: not taken: %s", error)
             return False
