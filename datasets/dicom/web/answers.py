@@ -96,8 +96,7 @@ def explained(url: str, what: str) -> Iterator[None]:
     except RetryError as error:  # an answer such as 503, each time
         raise _of_status(url, error.last_attempt.value.status_code, what) from None
     except requests.HTTPError as error:
-        assert error.response is not None  # raised for its status
-        raise _of_status(url, error.response.status_code, what) from None
+        raise _of_status(url, getattr(error.response, "status_code", 0), what) from None
     except requests.exceptions.SSLError as error:
         raise ServerError(f"{url}: {_tls_fault(error)}") from None
     except requests.Timeout:

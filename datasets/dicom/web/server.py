@@ -188,8 +188,7 @@ class DicomWebServer:
             try:
                 return self._client.store_instances(objects)
             except requests.HTTPError as error:
-                assert error.response is not None  # raised for its status
-                if error.response.status_code not in (400, 409):
+                if error.response is None or error.response.status_code not in (400, 409):
                     raise
                 try:  # 409, and Orthanc's 400: none was stored, the answer says why
                     return Dataset.from_json(error.response.json())
