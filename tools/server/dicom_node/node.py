@@ -4,6 +4,8 @@ r"""Answer images that a modality or archive sends, with DICOM objects: a DICOM 
         --gate classifier.safetensors
     cxrloc node --aet CXRLOC --port 11112 --host 0.0.0.0 --from XRAY1@10.0.0.7 \
         --send-to ARCHIVE@10.0.0.5:104 --gate classifier.safetensors
+    cxrloc node --dicomweb https://pacs.example/dicom-web --query Modality=DX \
+        --every 30 --dicomweb-token token.txt --gate classifier.safetensors
     cxrloc node --status
     cxrloc node --requeue
 
@@ -12,6 +14,10 @@ presentation state and a secondary capture of each to every --send-to. An image 
 it is on the disk in --folder: from then on it is answered, whatever ends the process, and started
 again it goes on. An image that is sent again is answered once. What is no chest radiograph (a CT,
 a limb, an object without pixels) is refused by a status that says why.
+
+--dicomweb stores results by STOW-RS at a DICOMweb server, too. With --query the node also looks
+there for images and takes those that it has not answered: all that match, old ones too, so bound it
+by a date where you mean new ones (Modality=DX&StudyDate=20260101-).
 
 Results that a destination does not take are sent again with growing pauses; after 8 refusals, or 3
 days without an answer, the image goes to FOLDER/failed with the reason. --status lists those, and
@@ -45,6 +51,7 @@ from cxrloc.configs.command_line import (
     run_tool,
     tool_parser,
 )
+from cxrloc.datasets.dicom.web.options import add_polling_options, pollers, server_of
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.files.runs.locks import BeingWrittenError, writes_folder
 from cxrloc.datasets.files.runs.stopping import tidied
@@ -55,14 +62,16 @@ from cxrloc.tools.server.dicom_node.durable_queue.database import FILE_NAME
 from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds, DurableQueue
 from cxrloc.tools.server.dicom_node.durable_queue.repair import repair, requeue
 from cxrloc.tools.server.dicom_node.durable_queue.summary import summary
+from cxrloc.tools.server.dicom_node.intake import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cxrloc.datasets.dicom.web.server import DicomWebServer
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser
     from cxrloc.localization.dicom_output.origin import Origin
-    from cxrloc.tools.server.dicom_node.archive import Archive
     from cxrloc.tools.server.dicom_node.receiver import Receiver
+    from cxrloc.tools.server.dicom_node.sender import Destination
     from cxrloc.tools.server.dicom_node.service import Node
     from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics, StatusServer
 
@@ -85,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.status or arguments.requeue is not None:
         return _operate(arguments)
-    for option in ("gate", "send_to"):
+    if arguments.query and arguments.dicomweb is None:
+        raise ValueError("--query needs --dicomweb URL")
+    for option in ("gate",) if arguments.dicomweb else ("gate", "send_to"):
         if not getattr(arguments, option):
             raise ValueError(f"--{option.replace('_', '-')} is missing: the node needs it to run")
     try:
@@ -140,7 +151,8 @@ def build_node(arguments: argparse.Namespace) -> Node:
     importlib.import_module("highdicom")  # takes seconds, which the first image need not wait
     check_pair(arguments.certificate, arguments.key)
     check_callers(arguments.host, Callers(arguments.callers))
-    archives = _archives(arguments)
+    web = server_of(arguments) if arguments.dicomweb else None
+    archives = _archives(arguments, web)
 
     from cxrloc.tools.server.dicom_node.predictor import Predictor
     from cxrloc.tools.server.dicom_node.service import Node
@@ -155,14 +167,17 @@ def build_node(arguments: argparse.Namespace) -> Node:
     predictor = Predictor(queue, diagnoser, origin, names, arguments.any_body_part, metrics.observe)
     node = Node(queue, predictor, archives)
     node.doors = [_receiver(arguments, queue), _pages(arguments, node, metrics)]
+    if web:
+        intake = Intake(queue, arguments.any_body_part)
+        node.doors += pollers(arguments, web, queue.holds, intake.take_fetched)
     return node
 
 
-def _archives(arguments: argparse.Namespace) -> list[Archive]:
-    from cxrloc.tools.server.dicom_node.archive import Archive
+def _archives(arguments: argparse.Namespace, web: DicomWebServer | None) -> list[Destination]:
+    from cxrloc.tools.server.dicom_node.archive import Archive, DicomWebArchive
     from cxrloc.tools.server.http.tls import client_context
 
-    archives = {}
+    archives: dict[str, Destination] = {} if web is None else {web.url: DicomWebArchive(web)}
     for word in arguments.send_to:
         peer = parse_peer(word.removeprefix(_TLS))
         tls = (
@@ -194,7 +209,6 @@ def _digest(diagnoser: Diagnoser, origin: Origin) -> str:
 
 
 def _receiver(arguments: argparse.Namespace, queue: DurableQueue) -> Receiver:
-    from cxrloc.tools.server.dicom_node.intake import Intake
     from cxrloc.tools.server.dicom_node.receiver import Receiver
     from cxrloc.tools.server.http.tls import server_context
 
@@ -223,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     add_model_options(parser, required=False)
     add_any_image(parser, body_part=True)
     _add_network(parser)
+    add_polling_options(parser)
     queue = parser.add_argument_group("queue")
     queue.add_argument(
         "--folder",
