@@ -122,6 +122,8 @@ def _rebuilt(
         meta["map_stride"],
         meta.get("lse_r", 0.0),
     )
+    if meta.get(BOX_SUPERVISION) and "cell_prior" in tensors:
+        model.guide(torch.zeros_like(tensors["cell_prior"]))
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

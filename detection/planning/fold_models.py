@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,8 +203,21 @@ def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
 
 
 def with_rules(
-    model: FoldModel, path: Path, truth: Path, *, aligned: bool, probabilities: bool
-) -> FoldModel:
-    """The model with the rules of its fold from a file of `cxrloc tune-cam`."""
-    rules = rules_of_fold(path, model.fold, truth, aligned=aligned, probabilities=probabilities)
-    return replace(model, cam_rules=rules)
+    model: FoldModel, path: Path, prepared: PreparedData, *, aligned: bool, probabilities: bool
+) -> list[FoldModel]:
+    """The model with box rules from a file of `cxrloc tune-cam`, once for each fold of its images.
+
+    A model of a fold has the images of that fold. One without, such as of the official split, may
+    have images of all: each is boxed by the rules that were tuned on the other folds' patients.
+    """
+    truth, folds = prepared.files.ground_truth, prepared.folds
+    boxed = {folds[r.image_id] for r in prepared.radiographs if r.boxes}
+    of_rules = partial(
+        rules_of_fold, path, ground_truth=truth, aligned=aligned, probabilities=probabilities
+    )
+    parts = []
+    for fold in sorted({folds[r.image_id] for r in model.images}):
+        images = tuple(r for r in model.images if folds[r.image_id] == fold)
+        rules = of_rules(fold, has_boxes=fold in boxed)
+        parts.append(replace(model, images=images, cam_rules=rules))
+    return parts
