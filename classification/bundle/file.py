@@ -7,25 +7,20 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from cxrloc.classification.bundle.metadata import KINDS
+from cxrloc.classification.bundle import onnx_file
+from cxrloc.classification.bundle.metadata import AGAIN, check_kind, checked_metadata
 from cxrloc.datasets.files.atomic import whole_file
-from cxrloc.datasets.files.checked import checked
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.datasets.files.parse import parse_json
+
+# torch is imported where tensors are read: metadata alone need none
+if TYPE_CHECKING:
+    import torch
 
 _KEY = "cxrloc"
-_AGAIN = {
-    "classifier": "train it again with cxrloc train-gate",
-    "maskrcnn": "train it again with cxrloc train-maskrcnn",
-    "int8": "make it again with cxrloc quantize",
-    "stage": "delete it, and run the same command again",
-}
 _SHA256 = "cxrloc_sha256"  # of the metadata's text and of all tensors
 
 
@@ -42,7 +37,10 @@ def write_bundle(
     Raises:
         ValueError: for an unknown kind, or metadata that JSON cannot represent (such as NaN).
     """
-    _check_kind(metadata.get("kind"), path)
+    import torch
+    from safetensors.torch import save_file
+
+    check_kind(metadata.get("kind"), path)
     text = json.dumps({**metadata, "notice": f"{RESEARCH_USE}."}, allow_nan=False)
     # clone each tensor: safetensors refuses channels_last and shared memory
     plain = {
@@ -70,11 +68,18 @@ def read_bundle(
         ValueError: for a file that is not a bundle, or a bundle of another kind; for a damaged one,
             and one with weights that are no finite numbers.
     """
+    import torch
+
+    if path.suffix == onnx_file.SUFFIX:
+        raise ValueError(
+            f"{path} is an exported network, which only predicts: cxrloc predict and serve take "
+            "it; give the bundle that it was made from"
+        )
     metadata = read_metadata(path, kind)
-    with _opened(path) as handle:
+    with _opened(path, "pt") as handle:
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         stated = handle.metadata()
-    again = f"copy it again from where it was made, or {_AGAIN[metadata['kind']]}"
+    again = f"copy it again from where it was made, or {AGAIN[metadata['kind']]}"
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: the weights {name!r} are NaN or infinite; {again}")
@@ -87,45 +92,42 @@ def read_bundle(
 
 
 def read_metadata(path: Path, kind: str | None = None) -> dict[str, Any]:
-    """Read only the metadata of a bundle; arguments and errors as in `read_bundle`."""
-    with _opened(path) as handle:
+    """Read only the metadata of a bundle; arguments and errors as in `read_bundle`.
+
+    Those of an exported network, too. Without torch.
+    """
+    if path.suffix == onnx_file.SUFFIX:
+        return onnx_file.read_metadata(path, kind)
+    with _opened(path, "numpy") as handle:
         text = (handle.metadata() or {}).get(_KEY)
     if text is None:
         raise ValueError(
             f"{path} contains tensors but no cxrloc metadata: it is plain weights, not a bundle; "
             "expected a file written by a training tool of this project"
         )
-    metadata: dict[str, Any] = parse_json(text, f"{path}: its metadata {_KEY!r}")
-    _check_kind(metadata.get("kind") if isinstance(metadata, dict) else None, path)
-    checked(metadata, KINDS[metadata["kind"]], f"{path}: its metadata", _AGAIN[metadata["kind"]])
-    if kind is not None and metadata["kind"] != kind:
-        raise ValueError(f"{path} is a {metadata['kind']} bundle, expected a {kind} bundle")
-    return metadata
+    return checked_metadata(text, path, kind)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, framework: str) -> Iterator[Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no model bundle at {path}; train one or correct the path")
     try:
-        with safe_open(str(path), framework="pt") as handle:
+        with safe_open(str(path), framework=framework) as handle:
             yield handle
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
 
 
 def _sha256(tensors: Mapping[str, torch.Tensor], text: str) -> str:
+    import torch
+
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _check_kind(kind: object, path: Path) -> None:
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"{path}: bundle kind {kind!r:.100}, expected one of {', '.join(KINDS)}")
 
 
 @contextmanager
