@@ -4,7 +4,7 @@
 #   make demo     6,400 MB   1.5 minutes    .[train], nine tenths of it torch and its GPU libraries; the demo itself about 8 minutes
 #   make test     7,600 MB                  .[dev], all extras
 # `make serve` opens the page at http://127.0.0.1:8080, with the demo's models (it runs the demo first if need be).
-# `make nih NIH=FOLDER [WEIGHTS=FILE] [OUT=runs/nih_subset]` compares all localizers on real images, over five folds.
+# `make nih NIH=FOLDER [WEIGHTS=FILE] [PRECISION=bf16] [OUT=runs/nih_subset]` compares all localizers on real images, over five folds.
 # `make nih-full NIH=FOLDER [OUT=runs/nih_full] [WEIGHTS=FILE] [DRY=1]` does it on all 112,120, on GPUs; DRY=1 tries every step at 64 px.
 # `make networks NIH=FOLDER [WEIGHTS=FILE] [DENSENET_WEIGHTS=FILE] [PRECISION=bf16]` compares three networks by five folds on real images.
 # FILE: start weights of a ResNet-18 and of a DenseNet-121; without them torchvision's of ImageNet are downloaded.
@@ -28,9 +28,9 @@ serve: $(INSTALLED)-serve $(INSTALLED)-train
 		$(PY) tools/experiments/pipelines/demo.py --out demo; }
 	$(PY) tools/serve.py --gate $(GATE) --maskrcnn $(DETECTOR)
 
-nih: $(INSTALLED)-pretrained
+nih: $(INSTALLED)-train
 	@test -n "$(NIH)" || { echo "give NIH's folder: make nih NIH=/path/to/nih [WEIGHTS=FILE]"; exit 2; }
-	$(PY) tools/experiments/pipelines/demo.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") --out "$(or $(OUT),runs/nih_subset)"
+	$(PY) tools/experiments/pipelines/demo.py --nih "$(NIH)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(PRECISION),--precision $(PRECISION)) --out "$(or $(OUT),runs/nih_subset)"
 
 nih-full: $(INSTALLED)-train
 	@test -n "$(NIH)" || { echo "give NIH's folder: make nih-full NIH=/path/to/nih [DRY=1]"; exit 2; }
@@ -70,8 +70,8 @@ types:
 	ln -sfn ../../tests build/types/tests
 	ln -sfn ../../docs/generate build/types/generate
 
-# one stamp for each extra; `dev` holds the others, and `pretrained` holds `train`
-WITHIN = $(if $(filter dev,$*),train serve docs pretrained,$(if $(filter pretrained,$*),train))
+# one stamp for each extra; `dev` holds the others
+WITHIN = $(if $(filter dev,$*),train serve docs)
 $(INSTALLED)-%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)

@@ -36,6 +36,7 @@ REFINABLE: tuple[Architecture, ...] = (
     "efficientnet_lite0",
 )  # those whose family in backbones.py is refinable
 Loss = Literal["auto", "bce", "bce_weighted", "bce_two_sided", "chexnet", "focal", "hamming"]
+Monitor = Literal["val_loss", "val_auc"]
 Demographic = Literal["age", "sex", "view"]
 Standardise = Literal["imagenet", "image"]
 Split = Literal["folds", "official", "sampled", "label_sets", "iterative"]

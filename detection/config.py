@@ -34,7 +34,7 @@ class ModelConfig:
         architecture: backbone below the feature pyramid; efficientnet_lite0 has the levels of a
             ResNet in 24, 40, 112 and 320 channels, and no norm `group`.
         weights: `none`, `imagenet` (by name, into the backbone: torchvision's, of
-            efficientnet_lite0 those in the extra `pretrained`), `coco`
+            efficientnet_lite0 those of an installed package), `coco`
             (torchvision's whole Mask R-CNN by name, resnet50 only), `gate` (backbone of a
             classifier bundle, see `gate`), or the path of a .safetensors or .pth file.
         gate: classifier bundle, or run folder with `fold{k}/classifier.safetensors`. The bundle of

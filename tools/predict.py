@@ -6,6 +6,9 @@ r"""Classify and box images: for each image two pictures (boxes, heat maps) and 
         --maskrcnn demo/maskrcnn/fold0 --export coco --out predictions
     cxrloc predict study/*.dcm --gate classifier.safetensors --dicom-out \
         --out predictions
+    cxrloc predict --dicomweb https://pacs.example/dicom-web \
+        --dicomweb-token token.txt --study 1.2.840.113619.2.1 \
+        --gate classifier.safetensors --out predictions
 
 INPUT is an image file (PNG, JPEG, DICOM), a folder (searched with its subfolders) or what `cxrloc
 prepare` wrote (the images that it lists are read, each as a file of its own). For image a.png, OUT
@@ -26,6 +29,10 @@ localization/diagnosis/examination_table.py).
 (secondary capture), and refuses an image that is not DICOM. These files hold the patient's name and
 number; nothing else written here does (see docs/how-to/dicom.md). Research use only, never a
 diagnosis.
+
+--dicomweb fetches the radiographs of a study (QIDO-RS, WADO-RS) instead of reading files, and
+stores these three objects about each at the same server (STOW-RS). The images are not kept. The
+same command a second time stores nothing twice.
 
 --labels renames the diseases in all that is written, one line `Effusion: Pleural Effusion` each,
 null for those that are not reported. Where several become one, the finding is that of the one that
@@ -58,13 +65,9 @@ from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.layouts import study_of
 from cxrloc.datasets.readers.loose_images import STUDIES, image_name, images_of, unique_names
 from cxrloc.detection.planning.external_models import check_unseen, detectors_at
-from cxrloc.localization.diagnosis.finished import (
-    Probabilities,
-    of_study,
-    read_done,
-    source_facts,
-)
+from cxrloc.localization.diagnosis.finished import of_study, read_done, source_facts
 from cxrloc.localization.diagnosis.prediction_table import terminal_table
+from cxrloc.tools.data.dicomweb_study import Study, add_study_options, fetched, parsed
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis
@@ -75,7 +78,7 @@ EXPORT_FORMS = ("coco", "yolo", "labelstudio", "fiftyone")  # keys of exports.wr
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
-    return run_tool("predict", lambda: _run(_parser().parse_args(argv)))
+    return run_tool("predict", lambda: _run(parsed(_parser(), argv)))
 
 
 @while_holding(lambda arguments: writes_folder(arguments.out))
@@ -83,15 +86,22 @@ def _run(arguments: argparse.Namespace) -> int:
     started = time.time()
     arguments.gate = bundle_at(arguments.gate)
     arguments.maskrcnn = detectors_at(arguments.maskrcnn, arguments.ensemble, arguments.sizes)
-    diagnoser = _diagnoser(arguments)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its images are done
-    return _predict(arguments, diagnoser, started)
+    with fetched(arguments) as study:
+        diagnoser = _diagnoser(arguments)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / STUDIES).unlink(missing_ok=True)  # until all its images are done
+        return _predict(arguments, diagnoser, started, study)
 
 
-def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float) -> int:
+def _predict(
+    arguments: argparse.Namespace, diagnoser: Diagnoser, started: float, study: Study | None
+) -> int:
     """Predict the images that are not done yet; returns 1 if some of them failed, else 0."""
-    paths, failures = images_of("predict", listed_images(arguments.inputs), arguments.out)
+    from cxrloc.localization.diagnosis.examination_table import write_studies
+
+    given = arguments.inputs if study is None else study.images
+    paths, failures = images_of("predict", listed_images(given), arguments.out)
+    failures += () if study is None else study.failures
     check_unseen(arguments.maskrcnn if arguments.ensemble else (), paths)
     thresholds = diagnoser.examination_thresholds if any(map(study_of, paths)) else {}
     manifest, names = _manifest(arguments, diagnoser, started), unique_names(paths)
@@ -106,6 +116,8 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
         for path, diagnosis in _predicted(diagnoser, missing, arguments, manifest, failures):
             done[path] = of_study(path, ((f.disease, f.probability) for f in diagnosis.findings))
             boxed += bool(diagnosis.present)
+        if study is not None:
+            failures += study.store([arguments.out / names[path] for path in done])
     except OSError as error:  # of writing: what cannot be read is a failure of its own
         raise OSError(f"writing to {arguments.out}: {error}") from error
     finally:
@@ -116,11 +128,12 @@ def _predict(arguments: argparse.Namespace, diagnoser: Diagnoser, started: float
         if done:
             table = terminal_table(arguments.out, [names[path] for path in names if path in done])
             print(f"\n{table}\n")
-        _report(failures, arguments.out)
+        _report(failures if study is None else map(study.shown, failures), arguments.out)
     if arguments.export and done:
         _export(arguments, {path: name for path, name in names.items() if path in done})
-    studies = {path: done.get(path) for path in names}
-    _write_studies(arguments.out, studies, thresholds)
+    studies = {path: done.get(path) for path in names}  # earlier ones included
+    for line in write_studies(arguments.out / STUDIES, studies, thresholds):
+        print(line)
     return int(bool(failures))
 
 
@@ -155,8 +168,11 @@ def _predicted(
 
     from cxrloc.localization.diagnosis.diagnoser import stream
     from cxrloc.localization.diagnosis.files import write_outputs
+    from cxrloc.localization.dicom_output.origin import Origin
     from cxrloc.localization.dicom_output.output import dicom_objects, write_dicom_objects
 
+    settings = {name: manifest["config"][name] for name in ("labels", "sizes")}
+    origin = Origin(manifest["hashes"], settings)
     for (path, source), image, diagnosis in stream(
         diagnoser,
         _readable(progress(names, "images"), failures, arguments),
@@ -169,25 +185,13 @@ def _predicted(
         stem = arguments.out / names[path]
         try:
             if source is not None:
-                objects = dicom_objects(image, diagnosis, source, manifest["hashes"])
+                objects = dicom_objects(image, diagnosis, source, origin)
                 write_dicom_objects(objects, stem)
         except ValueError as error:
             failures.append(f"{path}: {error}")
             continue
         write_outputs(image, diagnosis, stem, {**manifest, **source_facts(path)})
         yield path, diagnosis
-
-
-def _write_studies(
-    out: Path,
-    images: Mapping[Path, Probabilities | None],
-    thresholds: Mapping[str, float | None],
-) -> None:
-    """Write the table of studies over all images of the command, earlier ones included."""
-    from cxrloc.localization.diagnosis.examination_table import write_studies
-
-    for line in write_studies(out / STUDIES, images, thresholds):
-        print(line)
 
 
 def _readable(
@@ -239,7 +243,7 @@ def _export(arguments: argparse.Namespace, names: Mapping[Path, str]) -> None:
         print(f"For correction in {form}: {written}, with {len(names)} images beside it.")
 
 
-def _report(failures: Sequence[str], out: Path) -> None:
+def _report(failures: Iterable[str], out: Path) -> None:
     for failure in failures:
         print(f"predict: not done: {failure}", file=sys.stderr)
     print(f"Pictures (*.boxes.jpg, *.heat.jpg) and JSON files are in {out}. {RESEARCH_USE}.")
@@ -248,7 +252,8 @@ def _report(failures: Sequence[str], out: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     looked_at = "images, folders, or prepared folders"
-    parser.add_argument("inputs", nargs="+", type=_input, metavar="INPUT", help=looked_at)
+    parser.add_argument("inputs", nargs="*", type=_input, metavar="INPUT", help=looked_at)
+    add_study_options(parser)
     add_model_options(parser)
     add_any_image(parser, body_part=True)
     fused = parser.add_argument_group("fused boxes of the detector")

@@ -4,11 +4,12 @@ r"""Serve the web page and the HTTP API.
     cxrloc serve --gate runs/gate/fold0/classifier.safetensors \
         --maskrcnn runs/maskrcnn/fold0/maskrcnn.safetensors --port 8081
     cxrloc serve --gate classifier.safetensors --host 0.0.0.0 \
-        --token-file token.txt
+        --token-file token.txt --certificate certificate.pem --key key.pem
 
 Open http://127.0.0.1:8080 and drop radiographs (PNG, JPEG, DICOM) on the page, or send them to
 the API (docs/how-to/http_api.md). The server answers this machine only, unless --host names another
-address, which requires --token-file. Images are held in memory and in a temporary folder, which is
+address, which requires --token-file; with --certificate and --key it speaks TLS (https). Images are
+held in memory and in a temporary folder, which is
 removed at the end. Research use only, never a diagnosis.
 """
 
@@ -31,6 +32,7 @@ from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import (
     add_any_image,
     add_model_options,
+    add_tls,
     port_number,
     run_tool,
     tool_parser,
@@ -66,7 +68,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         # what is loaded stays loaded: without this, the interpreter searches all of it for garbage
         # when it ends, which takes seconds
         gc.freeze()
-        return _run(app, service, arguments.host, arguments.port)
+        return _run(app, service, arguments)
 
 
 @contextlib.contextmanager
@@ -85,11 +87,13 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
     """The app and the service behind it, its engine loaded.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: for bundles, a token file, limits or a host that
-            cannot be used.
+        FileNotFoundError, ValueError, ImportError: for bundles, a token file, a certificate, limits
+            or a host that cannot be used.
     """
     from cxrloc.tools.server.http.access import check_host, read_token
+    from cxrloc.tools.server.http.tls import check_pair
 
+    check_pair(arguments.certificate, arguments.key)
     token = None if arguments.token_file is None else read_token(arguments.token_file)
     check_host(arguments.host, token)
     limits = Limits(**{field.name: getattr(arguments, field.name) for field in fields(Limits)})
@@ -114,18 +118,20 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
     return app, service
 
 
-def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
+def _run(app: FastAPI, service: Service, arguments: argparse.Namespace) -> int:
     import uvicorn
 
     from cxrloc.tools.server.http.connections import protocol_with_deadline
 
-    address = f"[{host}]" if ":" in host else host
+    host, port = arguments.host, arguments.port
+    scheme = "http" if arguments.certificate is None else "https"
+    address = f"{scheme}://[{host}]" if ":" in host else f"{scheme}://{host}"
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                print(f"Open http://{address}:{port} (end with Ctrl+C).", flush=True)
+                print(f"Open {address}:{port} (end with Ctrl+C).", flush=True)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             service.worker.stop()  # the running image is answered, those that wait are refused
@@ -141,6 +147,8 @@ def _run(app: FastAPI, service: Service, host: str, port: int) -> int:
         http=protocol_with_deadline(),
         log_level="warning",
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        ssl_certfile=arguments.certificate,
+        ssl_keyfile=arguments.key,
     )
     server = Server(config)
     server.run()  # on a signal it shuts down, and then lets the signal through
@@ -161,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--token-file", type=Path, metavar="FILE", help="file with the token that clients must send"
     )
+    add_tls(parser, "the server")
     group = parser.add_argument_group("limits of what one client may ask")
     for field in fields(Limits):
         group.add_argument(

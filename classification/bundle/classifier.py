@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cxrloc.classification.bundle.file import read_bundle, read_metadata, rebuilding, write_bundle
+from cxrloc.classification.bundle.file import (
+    is_bundle,
+    read_bundle,
+    read_metadata,
+    rebuilding,
+    write_bundle,
+)
 from cxrloc.classification.bundle.metadata import BOX_SUPERVISION
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
 from cxrloc.classification.network.backbones import ARCHITECTURES
@@ -115,6 +121,8 @@ def _rebuilt(
         meta["map_stride"],
         meta.get("lse_r", 0.0),
     )
+    if meta.get(BOX_SUPERVISION) and "cell_prior" in tensors:
+        model.guide(torch.zeros_like(tensors["cell_prior"]))
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -137,12 +145,9 @@ def inherited_supervision(weights: Path) -> dict[str, Any] | None:
 
     A Mask R-CNN always learns from boxes.
     """
-    if weights.suffix != ".safetensors" or not weights.is_file():
+    if weights.suffix != ".safetensors" or not weights.is_file() or not is_bundle(weights):
         return None
-    try:
-        metadata = read_metadata(weights)
-    except ValueError:  # plain weights
-        return None
+    metadata = read_metadata(weights)
     if metadata["kind"] == "classifier" and not metadata.get(BOX_SUPERVISION):
         return None
     return {"initial_weights": str(weights)}

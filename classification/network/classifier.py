@@ -54,7 +54,11 @@ class ChestClassifier(nn.Module):
             the map or the head, so class activation maps stay exact. Starts at 0.
         lse_r: 0 pools by the mean over the cells; otherwise by log-sum-exp with this r (Wang et al.
             2017), near the mean for a small r and near the maximum for a large one.
+        cell_prior: (D, h, w) log odds of where boxes of each disease lie, added to the logits of
+            cells alone; only in a network that learns from boxes, see `guide`.
     """
+
+    cell_prior: torch.Tensor
 
     def __init__(
         self,
@@ -122,8 +126,19 @@ class ChestClassifier(nn.Module):
         cells = self.lse_r * features.flatten(2)
         return (cells.logsumexp(dim=2) - math.log(cells.shape[2])) / self.lse_r
 
+    def guide(self, prior: torch.Tensor) -> None:
+        """Add log odds (D, h, w) of where boxes of each disease lie to the cells from now on."""
+        self.register_buffer("cell_prior", prior)
+
+    @property
+    def guided(self) -> bool:
+        """Whether the logits of cells know where boxes lie."""
+        return hasattr(self, "cell_prior")
+
     def cell_logits(self, features: torch.Tensor) -> torch.Tensor:
         """(N, D, h, w) logits of the cells of features (N, C, h, w): their mean are the image's.
+
+        In a guided network that holds before its `cell_prior` is added.
 
         Raises:
             ValueError: for a head that is not linear, or another pooling than the mean: the logits
@@ -141,13 +156,22 @@ class ChestClassifier(nn.Module):
             )
         with torch.autocast(features.device.type, enabled=False):
             kernels = self.head.weight[:, :, None, None]
-            return nn.functional.conv2d(features.float(), kernels, self.head.bias)
+            cells = nn.functional.conv2d(features.float(), kernels, self.head.bias)
+            return cells + fitted(self.cell_prior, cells) if self.guided else cells
 
     def _of_demographics(self, known: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
         if known is None:
             known = torch.from_numpy(unknown(self.demographics)).to(like.device).unsqueeze(0)
         logits: torch.Tensor = self.demographic_head(known.float())
         return logits
+
+
+def fitted(maps: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Scale maps (D, h, w) to the height and width of others (N, D, ...)."""
+    if maps.shape[1:] == like.shape[2:]:
+        return maps
+    shape = (like.shape[2], like.shape[3])
+    return nn.functional.interpolate(maps[None], shape, mode="bilinear", align_corners=False)[0]
 
 
 def build_classifier(

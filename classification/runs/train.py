@@ -63,6 +63,7 @@ from cxrloc.classification.training.distributed import (
     run_on_rank_zero,
     sole_run,
 )
+from cxrloc.classification.training.losses.boxes import location_prior
 from cxrloc.classification.training.stages import Trained, train
 from cxrloc.classification.training.trainer import forget_checkpoints
 from cxrloc.datasets.files.atomic import write_text
@@ -200,6 +201,10 @@ def _train_fold(run: Run, fold: Fold) -> tuple[Trained, LoadReport]:
     print(report, *(f"{note}." for note in notes), sep="\n", flush=True)
     images = run.training_images(fold.split.train), run.images(fold.split.validation)
     trained = train(model, images, run.config, fold.folder)
+    if images[0].regions is not None:
+        prior = location_prior(images[0].regions, -(-settings.size // settings.map_stride))
+        for stage in (trained, *trained.stages):
+            stage.model.guide(prior)
     return _folded(trained) if three_class else trained, report
 
 

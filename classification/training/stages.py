@@ -1,6 +1,6 @@
 """Train a classifier, in one stage or with a frozen backbone first and then all layers.
 
-One stage keeps the epoch with the lowest validation loss. Two stages each keep the epoch with the
+One stage keeps the epoch that is best by `train.monitor`. Two stages each keep the epoch with the
 highest macro AUC on the validation images, and the second starts from the first's best.
 `train.hierarchy` uses two stages of another kind: see
 `cxrloc.classification.training.label_hierarchy`.
@@ -91,9 +91,11 @@ def train(
     preprocessing = run_on_rank_zero(fit_preprocessing, config.model, parts[0], state)
     if config.train.hierarchy == "parents_first":
         return _parents_first(model, parts, config, preprocessing, folder)
+    if config.train.two_stage or config.train.monitor == "val_auc":
+        _check_auc(parts[1])
     if not config.train.two_stage:
-        return _stage(model, parts, config, preprocessing, "val_loss", Folders.under(folder))
-    _check_auc(parts[1])
+        monitor, folders = config.train.monitor, Folders.under(folder)
+        return _stage(model, parts, config, preprocessing, monitor, folders)
     stages = []
     for number, settings in enumerate(stage_configs(config), start=1):
         print(f"stage {number} of 2: {'the head' if number == 1 else 'all layers'}", flush=True)
@@ -201,6 +203,7 @@ def _check_parts(images: ImageBatches, validation: ImageBatches) -> None:
 def _check_auc(validation: ImageBatches) -> None:
     if macro_auc(validation.labels, np.zeros(validation.labels.shape)) is None:
         raise ValueError(
-            "train.two_stage chooses by the validation AUC, but no disease has a positive and a "
-            f"negative among the {len(validation)} validation images; use more images, or one stage"
+            "train.two_stage and train.monitor val_auc choose by the validation AUC, but no "
+            f"disease has a positive and a negative among the {len(validation)} validation images; "
+            "use more images, or one stage and val_loss"
         )

@@ -3,7 +3,8 @@
 Grad-CAM is weakly supervised: its gate saw image labels alone. A gate with a box loss
 (`train.box_loss_weight`) also saw the boxes of its training images, so its maps are another kind of
 localizer and go under another name. A map holds the probability of each cell: the sigmoid of the
-linear head applied to the cell. It is absolute, so a rule may cut it at a probability, where
+linear head applied to the cell, to which half the log odds are added that a training box of the
+disease covers it. It is absolute, so a rule may cut it at a probability, where
 Grad-CAM's map can only be cut at a share of its own range.
 """
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 NAME = "guided_cam"
 # chosen on fold 0 of NIH's boxes; `cxrloc tune-cam` finds better ones for each disease
-GUIDED = CamBoxRule(thresholds=(180.0,), size_rule="largest", smooth_cells=0.5)
+GUIDED = CamBoxRule(thresholds=(153.0,), size_rule="largest", smooth_cells=0.5)
 
 
 class GuidedCamLocalizer(GradCamLocalizer):

@@ -9,7 +9,8 @@ Needs highdicom: `pip install "cxrloc[dicom]"`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,9 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.diagnosis.drawing import draw_boxes
+from cxrloc.localization.dicom_output.origin import NAME, Origin
 from cxrloc.localization.dicom_output.presentation_state import presentation_state
-from cxrloc.localization.dicom_output.source import NAME, SourceImage, identified, series
+from cxrloc.localization.dicom_output.source import SourceImage, identified, series
 from cxrloc.localization.dicom_output.structured_report import structured_report
 
 if TYPE_CHECKING:
@@ -38,10 +40,10 @@ def require_highdicom() -> None:
 
 
 def dicom_objects(
-    image: LoadedImage, diagnosis: Diagnosis, source: SourceImage, models: Mapping[str, str]
+    image: LoadedImage, diagnosis: Diagnosis, source: SourceImage, origin: Origin
 ) -> dict[str, Dataset]:
     """Ending (see `DICOM_ENDINGS`) -> object; arguments and errors as for `dicom_object`."""
-    return {end: dicom_object(end, image, diagnosis, source, models) for end in DICOM_ENDINGS}
+    return {end: dicom_object(end, image, diagnosis, source, origin) for end in DICOM_ENDINGS}
 
 
 def dicom_object(
@@ -49,7 +51,7 @@ def dicom_object(
     image: LoadedImage,
     diagnosis: Diagnosis,
     source: SourceImage,
-    models: Mapping[str, str],
+    origin: Origin,
 ) -> Dataset:
     """Make one object.
 
@@ -58,17 +60,18 @@ def dicom_object(
         image: the image as read.
         diagnosis: its diagnosis.
         source: the image's file (`source.parse_source`).
-        models: name of a model -> its hash, for the report.
+        origin: models and settings that made it.
 
     Raises:
         ValueError: if the image's header does not allow a valid object that refers to it.
     """
+    uid = partial(origin.uid, diagnosis.runtime, str(source.image.SOPInstanceUID))
     try:
         if ending == ".sr.dcm":
-            return structured_report(diagnosis, source, models)
+            return structured_report(diagnosis, source, origin.models, uid)
         if ending == ".pr.dcm":
-            return presentation_state(diagnosis, source)
-        return secondary_capture(image, diagnosis, source)
+            return presentation_state(diagnosis, source, uid)
+        return secondary_capture(image, diagnosis, source, uid)
     except (
         ValueError,
         TypeError,
@@ -88,13 +91,15 @@ def write_dicom_objects(objects: Mapping[str, Dataset], stem: Path) -> None:
             made.save_as(temporary, enforce_file_format=True)
 
 
-def secondary_capture(image: LoadedImage, diagnosis: Diagnosis, source: SourceImage) -> Dataset:
-    """Make the picture with boxes and the gate's table, in colour."""
+def secondary_capture(
+    image: LoadedImage, diagnosis: Diagnosis, source: SourceImage, uid: Callable[[str], str]
+) -> Dataset:
+    """Make the picture with boxes and the gate's table, in colour; `uid`: see `source.series`."""
     from highdicom.sc import SCImage
     from pydicom import Dataset
 
     pixels = draw_boxes(image, diagnosis).pixels
-    arguments = series("OT", f"{NAME} picture: research use only")
+    arguments = series("OT", f"{NAME} picture: research use only", uid)
     made = SCImage(
         np.ascontiguousarray(pixels),
         "RGB",

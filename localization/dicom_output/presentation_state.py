@@ -6,14 +6,15 @@ localizer, and the research-use notice. Grey values follow the image's own first
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.diagnosis.canvas import rgb
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 from cxrloc.localization.diagnosis.drawing import BOX_COLOURS
-from cxrloc.localization.dicom_output.source import NAME, SourceImage, identified, series
+from cxrloc.localization.dicom_output.origin import NAME
+from cxrloc.localization.dicom_output.source import SourceImage, identified, series
 from cxrloc.localization.dicom_output.structured_report import corners
 from cxrloc.localization.localizer import Localization
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 Point = tuple[float, float]
 
 
-def presentation_state(diagnosis: Diagnosis, source: SourceImage) -> Dataset:
-    """Make the presentation state."""
+def presentation_state(
+    diagnosis: Diagnosis, source: SourceImage, uid: Callable[[str], str]
+) -> Dataset:
+    """Make the presentation state; `uid` is as for `source.series`."""
     from highdicom import pr
     from highdicom.content import PresentationLUTTransformation
 
@@ -48,7 +51,7 @@ def presentation_state(diagnosis: Diagnosis, source: SourceImage) -> Dataset:
         presentation_lut_transformation=PresentationLUTTransformation(
             presentation_lut_shape="INVERSE" if inverse else "IDENTITY"
         ),
-        **series("PR", f"{NAME} boxes: research use only"),
+        **series("PR", f"{NAME} boxes: research use only", uid),
     )
     if source.voi is not None:
         made.SoftcopyVOILUTSequence = [source.voi]

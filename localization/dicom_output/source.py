@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,11 @@ from cxrloc.datasets.dicom.grayscale import (
 )
 from cxrloc.datasets.dicom.header import IMAGE_KEYWORDS, is_dicom, parse_header
 from cxrloc.datasets.dicom.reader import stored_values
+from cxrloc.localization.dicom_output.origin import NAME
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-NAME = "cxrloc"
 IDENTITY = (
     "SpecificCharacterSet",
     "PatientName",
@@ -118,14 +118,18 @@ def parse_source(data: bytes, name: str) -> SourceImage:
     return SourceImage(header, identity, voi)
 
 
-def series(modality: str, description: str) -> dict[str, Any]:
-    """Arguments for every object: its own series and UID, and the creator."""
-    from pydicom.uid import generate_uid
+def series(modality: str, description: str, uid: Callable[[str], str]) -> dict[str, Any]:
+    """Arguments for every object: its own series and UID, and the creator.
 
+    Args:
+        modality: of the object.
+        description: of its series.
+        uid: gives the UID of something of this image that a word names.
+    """
     return {
-        "series_instance_uid": generate_uid(),
+        "series_instance_uid": uid(f"{modality} series"),
         "series_number": _SERIES[modality],
-        "sop_instance_uid": generate_uid(),
+        "sop_instance_uid": uid(modality),
         "instance_number": 1,
         "manufacturer": NAME,
         "manufacturer_model_name": NAME,

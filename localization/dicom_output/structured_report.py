@@ -8,7 +8,7 @@ height in mm if the pixel size is known. The report is not verified and not fina
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,8 @@ import numpy as np
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis, Finding
 from cxrloc.localization.dicom_output.codes import coding_scheme, finding_code, own_code
+from cxrloc.localization.dicom_output.origin import NAME
 from cxrloc.localization.dicom_output.source import (
-    NAME,
     SourceImage,
     device_uid,
     identified,
@@ -34,7 +34,10 @@ PASSES, FAILS, UNDECIDED = "Passes", "Does not pass", "No threshold"
 
 
 def structured_report(
-    diagnosis: Diagnosis, source: SourceImage, models: Mapping[str, str]
+    diagnosis: Diagnosis,
+    source: SourceImage,
+    models: Mapping[str, str],
+    uid: Callable[[str], str],
 ) -> Dataset:
     """Make the report.
 
@@ -42,16 +45,17 @@ def structured_report(
         diagnosis: diagnosis of the image.
         source: the image's file.
         models: name of a model -> its identifier (a hash); written as algorithm parameters.
+        uid: as for `source.series`.
     """
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
     parameters = [f"{name}={value}" for name, value in models.items()]
     parameters += [f"runtime={diagnosis.runtime}"] if diagnosis.runtime else []
-    groups: list[Any] = [_gate_group(f, source, parameters) for f in diagnosis.findings]
+    groups: list[Any] = [_gate_group(f, source, parameters, uid) for f in diagnosis.findings]
     for name, boxes in diagnosis.boxes.items():
         groups += [
-            _box_group(b, name, i, diagnosis, source, parameters)
+            _box_group(b, name, i, diagnosis, source, parameters, uid)
             for i, b in enumerate(boxes, start=1)
         ]
     content = sr.MeasurementReport(
@@ -68,7 +72,7 @@ def structured_report(
         content=content[0],
         is_complete=True,
         coding_schemes=[coding_scheme()],
-        **series("SR", f"{NAME} findings and boxes: research use only"),
+        **series("SR", f"{NAME} findings and boxes: research use only", uid),
     )
     return identified(report, source)
 
@@ -87,7 +91,9 @@ def _observer() -> Any:
     return sr.ObservationContext(observer_device_context=context)
 
 
-def _gate_group(finding: Finding, source: SourceImage, parameters: list[str]) -> Any:
+def _gate_group(
+    finding: Finding, source: SourceImage, parameters: list[str], uid: Callable[[str], str]
+) -> Any:
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
@@ -96,7 +102,7 @@ def _gate_group(finding: Finding, source: SourceImage, parameters: list[str]) ->
         measurements.append(_number(own_code(THRESHOLD), finding.threshold))
     decided = UNDECIDED if finding.threshold is None else PASSES if finding.present else FAILS
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(f"gate, {finding.disease}"),
+        tracking_identifier=_tracking(f"gate, {finding.disease}", uid),
         finding_type=finding_code(finding.disease),
         algorithm_id=sr.AlgorithmIdentification(f"{NAME} gate", version(NAME), parameters),
         measurements=measurements,
@@ -112,6 +118,7 @@ def _box_group(
     diagnosis: Diagnosis,
     source: SourceImage,
     parameters: list[str],
+    uid: Callable[[str], str],
 ) -> Any:
     from highdicom import sr
     from pydicom.sr.codedict import codes
@@ -123,7 +130,7 @@ def _box_group(
         *_size(box, diagnosis),
     ]
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(f"{localizer} {number}, {box.disease}"),
+        tracking_identifier=_tracking(f"{localizer} {number}, {box.disease}", uid),
         referenced_region=sr.ImageRegion(
             sr.GraphicTypeValues.POLYLINE,
             corners(box.box_xyxy),
@@ -162,11 +169,10 @@ def _number(name: Any, value: float) -> Any:
     return sr.Measurement(name, round(float(value), 6), codes.UCUM.NoUnits)
 
 
-def _tracking(identifier: str) -> Any:
+def _tracking(identifier: str, uid: Callable[[str], str]) -> Any:
     from highdicom import sr
-    from pydicom.uid import generate_uid
 
-    return sr.TrackingIdentifier(uid=generate_uid(), identifier=identifier)
+    return sr.TrackingIdentifier(uid=uid(f"tracking {identifier}"), identifier=identifier)
 
 
 def _comment(text: str) -> Any:

@@ -23,11 +23,10 @@ from cxrloc.localization.evaluation.box_scores import score_boxes
 from cxrloc.localization.evaluation.detections import Detections
 from cxrloc.localization.evaluation.ground_truth import BoolArray, FloatArray, GroundTruth
 from cxrloc.localization.fusion.calibration import expected_iou
-from cxrloc.localization.fusion.weighted_boxes import fuse_boxes
+from cxrloc.localization.fusion.weighted_boxes import SCORE_RULES, fuse_boxes
 
 WEIGHTS = (1, 3, 0)  # of each localizer; 0 leaves it out
 IOU_THRESHOLDS = (0.5, 0.3, 0.7)
-RULES = ("mean", "highest")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,9 @@ def grid(localizers: int) -> list[FusionRule]:
             weights.setdefault(tuple(w / max(each) for w in each), each)
     return [
         FusionRule(each, threshold, rule)
-        for each, rule, threshold in itertools.product(weights.values(), RULES, IOU_THRESHOLDS)
+        for each, rule, threshold in itertools.product(
+            weights.values(), SCORE_RULES, IOU_THRESHOLDS
+        )
     ]
 
 

@@ -32,17 +32,13 @@ class FusedBoxes(NamedTuple):
     Attributes:
         boxes_xyxy: (M, 4) in the pixels of the boxes that were fused.
         scores: (M,).
-        cluster: (K,) cluster of each box that went in, model after model.
     """
 
     boxes_xyxy: FloatArray
     scores: FloatArray
-    cluster: npt.NDArray[np.intp]
 
 
 class _Member(NamedTuple):
-    place: int
-    model: int
     box: _Box
     score: float  # times the model's weight
 
@@ -111,12 +107,8 @@ def fuse_boxes(
     rate, of_models = SCORE_RULES[score_rule], w.tolist()
     rated = [rate(cluster.members, of_models) for cluster in clusters]
     order = sorted(range(len(clusters)), key=lambda i: -rated[i])
-    cluster_of = np.zeros(len(members), dtype=np.intp)
-    for number, i in enumerate(order):
-        for member in clusters[i].members:
-            cluster_of[member.place] = number
     boxes = np.array([clusters[i].box for i in order], dtype=np.float64).reshape(-1, 4)
-    return FusedBoxes(boxes, np.array([rated[i] for i in order], dtype=np.float64), cluster_of)
+    return FusedBoxes(boxes, np.array([rated[i] for i in order], dtype=np.float64))
 
 
 def _members(
@@ -133,7 +125,7 @@ def _members(
             )
         for (x1, y1, x2, y2), score in zip(array.tolist(), rated.tolist(), strict=True):
             box = x1, y1, x2, y2
-            members.append(_Member(len(members), model, box, score * weights[model]))
+            members.append(_Member(box, score * weights[model]))
     return sorted(members, key=lambda member: -member.score)
 
 
@@ -158,31 +150,12 @@ def _mean(members: Sequence[_Member], weights: Sequence[float]) -> float:
     return sum(member.score for member in members) * counted / sum(weights)
 
 
-def _mean_of_models(members: Sequence[_Member], weights: Sequence[float]) -> float:
-    """The boxes' mean, times the share that the models that have one of them have in the weight."""
-    there = sum(weights[model] for model in sorted({m.model for m in members}))
-    return _box_mean(members, weights, 0.0) * there / sum(weights)
-
-
-def _mean_with_absent(members: Sequence[_Member], weights: Sequence[float]) -> float:
-    """The boxes' mean, with a box of score 0 for each model that has none."""
-    there = sum(weights[model] for model in sorted({m.model for m in members}))
-    return _box_mean(members, weights, sum(weights) - there)
-
-
-def _box_mean(members: Sequence[_Member], weights: Sequence[float], absent: float) -> float:
-    of_boxes = sum(weights[member.model] for member in members)
-    return sum(member.score for member in members) / (of_boxes + absent)
-
-
 def _highest(members: Sequence[_Member], weights: Sequence[float]) -> float:
     return max(member.score for member in members) / max(weights)
 
 
-# the names of the paper's code: avg, max, box_and_model_avg, absent_model_aware_avg
+# avg and max in the paper's code
 SCORE_RULES: dict[str, Callable[[Sequence[_Member], Sequence[float]], float]] = {
     "mean": _mean,
     "highest": _highest,
-    "mean_of_models": _mean_of_models,
-    "mean_with_absent": _mean_with_absent,
 }

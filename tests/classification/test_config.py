@@ -62,6 +62,12 @@ def guided(**model: Any) -> ClassifierConfig:
         (lambda: TrainConfig(stage2_lr=0), r"train\.stage2_lr: got 0, expected more than 0"),
         (lambda: ModelConfig(clahe_clip=-1), r"model\.clahe_clip: got -1, expected 0 \(off\) or"),
         (
+            lambda: ClassifierConfig(
+                train=TrainConfig(hierarchy="parents_first", monitor="val_auc")
+            ),
+            r"train\.monitor: got 'val_auc', expected val_loss with train\.two_stage or",
+        ),
+        (
             lambda: ClassifierConfig(train=TrainConfig(two_stage=True)),
             r"train\.two_stage: got True, expected false with model\.weights none",
         ),

@@ -71,6 +71,10 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
         "--processes 3 --train.batch_size 4 --data.prepared GONE",
         ("train.batch_size", "expected"),
     ),
+    "server.dicom_node.node": (
+        "--gate GONE --send-to ARCHIVE@127.0.0.1:104 --folder OUT",
+        ("GONE", "train one"),
+    ),
     "experiments.tune_cam": (
         "--maps GONE.maps.safetensors --ground-truth GONE --out OUT",
         ("GONE", "cxrloc localize"),
@@ -81,7 +85,14 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
 def test_every_tool_is_here() -> None:
     paths = [
         p
-        for folder in ("", "data", "experiments", "experiments/models", "experiments/pipelines")
+        for folder in (
+            "",
+            "data",
+            "experiments",
+            "experiments/models",
+            "experiments/pipelines",
+            "server/dicom_node",
+        )
         for p in (TOOLS / folder).glob("*.py")
         if "\ndef main(" in p.read_text(encoding="utf-8")
     ]

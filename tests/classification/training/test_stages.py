@@ -129,6 +129,21 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_the_monitor_says_whether_loss_or_auc_chooses_the_epoch(tmp_path: Path) -> None:
+    """The ranking is right from the first epoch on; the loss falls to the last."""
+    settings = {**vars(QUICK), "epochs": 6, "lr": 0.01, "schedule": "constant"}
+    runs = {
+        m: run(tmp_path / m, TrainConfig(**{**settings, "monitor": m}), "simple_cnn")
+        for m in ("val_loss", "val_auc")
+    }
+    history = runs["val_loss"].history
+    assert history == runs["val_auc"].history
+    assert runs["val_loss"].best_epoch == min(range(6), key=lambda e: history[e]["val_loss"])
+    assert runs["val_auc"].best_epoch == max(range(6), key=lambda e: history[e]["val_auc"])
+    assert runs["val_loss"].best_epoch != runs["val_auc"].best_epoch
+
+
+@pytest.mark.slow
 def test_training_stops_when_the_validation_loss_has_not_improved_for_patience_epochs(
     tmp_path: Path,
 ) -> None:

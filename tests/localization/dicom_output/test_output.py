@@ -16,9 +16,8 @@ from pydicom import Dataset
 
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.read import UnreadableImageError, read_image
-from cxrloc.localization.dicom_output.output import (
-    dicom_objects,
-)
+from cxrloc.localization.dicom_output.origin import Origin
+from cxrloc.localization.dicom_output.output import dicom_objects
 from cxrloc.localization.dicom_output.source import IDENTITY, parse_source
 from datasets.dicom.builders import write_dicom
 from localization.dicom_output.written import (
@@ -66,6 +65,30 @@ def test_every_object_is_of_the_images_patient_and_study_in_a_series_of_its_own(
     assert dataset.Modality == {"sr": "SR", "pr": "PR", "sc": "OT"}[kind]
     assert len({made[k].SeriesInstanceUID for k in ("sr", "pr", "sc")}) == 3
     assert len({made[k].SOPInstanceUID for k in ("sr", "pr", "sc")}) == 3
+
+
+def test_uids_derive_from_image_models_and_settings(tmp_path: Path) -> None:
+    first, second = (
+        write_dicom(tmp_path / name, STORED, WINDOWED, bits=12) for name in ("a.dcm", "b.dcm")
+    )
+
+    def uids(path: Path, origin: Origin) -> set[str]:
+        image, source = read_image(path), parse_source(path.read_bytes(), path.name)
+        made = dicom_objects(image, diagnosis_of(image), source, origin)
+        keywords = ("SOPInstanceUID", "SeriesInstanceUID", "UID")  # UID: what is tracked
+        elements = [e for each in made.values() for e in each.iterall() if e.keyword in keywords]
+        return {str(e.value) for e in elements} - {str(source.image.SeriesInstanceUID)}
+
+    one = uids(first, Origin({"classifier": "abc"}))
+    assert uids(first, Origin({"classifier": "abc"}, {"labels": None})) == one
+    others = [
+        uids(second, Origin({"classifier": "abc"})),
+        uids(first, Origin({"classifier": "abd"})),
+        uids(first, Origin({"classifier": "abc"}, {"labels": {"Mass": "Tumour"}})),
+    ]
+    for other in others:
+        assert len(one & other) == 1  # this program's, as the observer of all reports
+    assert all(len(uid) <= 64 for uid in one)
 
 
 def references(dataset: Dataset) -> set[tuple[str, str]]:
@@ -118,7 +141,7 @@ def test_what_the_library_refuses_is_an_error_that_says_so_and_no_more(tmp_path:
     image, source = read_image(path), parse_source(path.read_bytes(), path.name)
     del source.image.Rows
     with pytest.raises(ValueError, match=r"cannot make a DICOM object \.pr\.dcm.*AttributeError"):
-        dicom_objects(image, diagnosis_of(image), source, {})
+        dicom_objects(image, diagnosis_of(image), source, Origin({}))
 
 
 # ---- secondary capture ----------------------------------------------------------------------

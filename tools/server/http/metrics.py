@@ -7,7 +7,7 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
+SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
 
 
 class Metrics:
@@ -24,14 +24,14 @@ class Metrics:
             "cxrloc_request_seconds",
             "Time of a request",
             ["route"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=here,
         )
         self.images = Counter(
             "cxrloc_images", "Images by the HTTP status of each", ["status"], registry=here
         )
         self.image_seconds = Histogram(
-            "cxrloc_image_seconds", "Time of an image", ["stage"], buckets=_SECONDS, registry=here
+            "cxrloc_image_seconds", "Time of an image", ["stage"], buckets=SECONDS, registry=here
         )
         self.waiting = Gauge(
             "cxrloc_images_waiting", "Images in the queue, the running one included", registry=here

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from cxrloc.datasets.dicom.header import is_dicom
+from cxrloc.localization.dicom_output.origin import Origin
 from cxrloc.localization.dicom_output.output import dicom_object, require_highdicom
 from cxrloc.localization.dicom_output.source import SourceImage, parse_source
 from cxrloc.tools.server.http.problems import ProblemError
@@ -55,7 +56,7 @@ def dicom_file(
     """
     image, diagnosis = prediction.image, prediction.diagnosis
     try:
-        made = dicom_object(f".{kind}.dcm", image, diagnosis, source, models)
+        made = dicom_object(f".{kind}.dcm", image, diagnosis, source, Origin(models))
     except ValueError as error:
         raise ProblemError(406, str(error)) from error
     out = io.BytesIO()

@@ -11,7 +11,12 @@ import torch
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.train_config import TrainConfig
 from cxrloc.classification.training.batches import Changes
-from cxrloc.classification.training.losses.boxes import BoxLoss, BoxRegions, union_mask
+from cxrloc.classification.training.losses.boxes import (
+    BoxLoss,
+    BoxRegions,
+    location_prior,
+    union_mask,
+)
 from cxrloc.datasets.radiograph import Box, Radiograph
 
 STILL: dict[str, Any] = {"rotation_degrees": 0.0, "shift": 0.0, "scale": 0.0, "brightness": 0.0}
@@ -159,3 +164,28 @@ def test_the_mean_of_the_cells_logits_is_the_images() -> None:
     two_layer = build_classifier("simple_cnn", 3, "two_layer")[0]
     with pytest.raises(ValueError, match="not one linear layer, so its logits are no mean"):
         two_layer.cell_logits(output.features)
+
+
+def test_the_prior_is_half_the_log_odds_of_the_training_boxes() -> None:
+    """Boxes of half the image give its cells even odds; a disease without boxes adds nothing."""
+    left, whole = Box("Mass", (0, 0, 40, 80)), Box("Mass", (0, 0, 80, 80))
+    regions = BoxRegions([radiograph(left), radiograph(whole)], ("Mass", "Nodule"), 64)
+    prior = location_prior(regions, 40)
+    shares = torch.sigmoid(2 * prior)
+    assert shares[0, 20, 2] == pytest.approx(2.5 / 3, abs=1e-5)
+    assert shares[0, 20, 37] == pytest.approx(1.5 / 3, abs=1e-5)
+    assert shares[1].unique().tolist() == [0.5]
+
+
+def test_a_guided_network_adds_its_prior_to_its_cells_and_nothing_to_its_logits() -> None:
+    model = build_classifier("simple_cnn", 2)[0].eval()
+    images = torch.rand(1, 3, 96, 64)
+    before = model(images)
+    cells = model.cell_logits(before.features)
+    model.guide(torch.arange(12.0).view(2, 3, 2))
+    after = model(images)
+    torch.testing.assert_close(after.logits, before.logits)
+    added = model.cell_logits(after.features) - cells
+    torch.testing.assert_close(added[0], torch.arange(12.0).view(2, 3, 2), atol=1e-5, rtol=0)
+    model.guide(torch.full((2, 6, 4), 3.0))  # of another size: scaled to the map
+    torch.testing.assert_close(model.cell_logits(after.features), cells + 3)

@@ -14,9 +14,9 @@ from cxrloc.configs.command_line import load_config
 from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
 from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.tools import cli
-from cxrloc.tools.experiments.pipelines import nih_full
-from cxrloc.tools.experiments.pipelines.nih_full import NihFullConfig, Step, main, training_steps
-from cxrloc.tools.experiments.pipelines.steps import run_step
+from cxrloc.tools.experiments.pipelines import nih_full, steps
+from cxrloc.tools.experiments.pipelines.nih_full import NihFullConfig, main, training_steps
+from cxrloc.tools.experiments.pipelines.steps import Step, run_step
 
 SMALL_GATE = {"architecture": "simple_cnn", "map_stride": 32}
 SMALL_DETECTOR = {"fpn_channels": 16, "box_hidden": 16, "mask_channels": 8}
@@ -46,19 +46,19 @@ def test_a_dry_run_does_every_step_on_all_images_and_a_second_does_only_what_is_
         done.append(arguments[0])
         assert cli.main([*arguments]) == 0, title
 
-    monkeypatch.setattr(nih_full, "run_step", in_this_process)
+    monkeypatch.setattr(steps, "run_step", in_this_process)
     monkeypatch.setattr("cxrloc.datasets.phantoms.nih.SHARE_TRAIN_VAL", 0.5)
     nih, out = tmp_path / "nih", tmp_path / "run"
     make_phantom(PhantomConfig(patients=36, seed=3, image_size=64), nih, workers=1)
     command = ["--nih", str(nih), "--out", str(out), "--weights", "none", "--device", "cpu"]
     assert main([*command, "--dry-run"]) == 0
-    verbs = ["prepare", "train-gate", "train-maskrcnn", "localize", "compare", "predict"]
-    assert done == verbs
+    boxes = ["localize", "tune-cam", "localize"]
+    assert done == ["prepare", "train-gate", "train-maskrcnn", *boxes, "compare", "predict"]
     assert "Dry run: the figures mean nothing" in capsys.readouterr().out
     assert not (out / "gate").exists()  # nothing that the real run would take for its own
     dry = out / "dry_run"
     tested = _ground_truth(out / "prepared" / "ground_truth_test.json")
-    for results in ("grad_cam.json", "maskrcnn/mask_rcnn.json"):
+    for results in ("grad_cam.json", "grad_cam_tuned.json", "maskrcnn/mask_rcnn.json"):
         provenance = read_provenance(dry / results)
         assert provenance is not None
         looked_at = [image for images in provenance.images_by_model.values() for image in images]
@@ -98,9 +98,9 @@ def test_a_step_is_done_again_when_what_it_was_made_of_is_newer(tmp_path: Path) 
 
 def test_real_runs_train_at_the_configs_sizes_on_as_many_processes_as_asked(tmp_path: Path) -> None:
     command = ["--nih", str(tmp_path), "--out", "runs", "--cache", "/big", "--processes", "9"]
-    steps = training_steps(load_config(NihFullConfig, command))
-    assert [step.processes for step in steps] == [8, 4]  # batches of 32 and of 4 images
-    for step in steps:
+    trainings = training_steps(load_config(NihFullConfig, command))
+    assert [step.processes for step in trainings] == [8, 4]  # batches of 32 and of 4 images
+    for step in trainings:
         assert step.arguments[step.arguments.index("--data.cache") + 1] == "/big"
         assert not {"--size", "--model.size", "--train.epoch_steps"} & set(step.arguments)
 

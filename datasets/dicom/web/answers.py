@@ -1,0 +1,130 @@
+"""Turn what goes wrong between us and a DICOMweb server into one sentence each.
+
+A server's own text is never quoted: it may hold what it knows of the patient.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from cxrloc.datasets.dicom.web.credentials import CredentialsError
+
+_JSON = ("application/dicom+json", "application/json")
+_DICOM = ("multipart/related", "application/dicom")
+_XML = ("application/dicom+xml", "application/xml", "text/xml")
+_ATTEMPTS = "tried 3 times"
+
+
+class ServerError(ConnectionError):
+    """A server that cannot be reached or does not answer as DICOMweb does; later it may."""
+
+
+class MissingError(ServerError):
+    """The server does not have what was asked for."""
+
+
+def check_answer(response: Any, *_: Any, **__: Any) -> Any:
+    """Refuse a good answer that holds no DICOM, or not all of it: a hook of `requests`.
+
+    dicomweb-client takes a web page for the answer that something was stored.
+    """
+    kind, _, parameters = response.headers.get("Content-Type", "").partition(";")
+    kind = kind.strip().lower()
+    if kind in _JSON:
+        response.headers["Content-Type"] = kind  # dicomweb-client knows it without a charset alone
+    if not response.ok or response.is_redirect or not response.content:
+        return response
+    if kind not in (*_JSON, *_DICOM, *_XML):
+        raise ServerError(
+            f"it answers with {kind[:60] or 'no content type'}, not DICOM: is the URL that of "
+            "DICOMweb, and not of a page to log in?"
+        )
+    if kind == "multipart/related" and not _is_whole(response, parameters):
+        raise ServerError("the transfer broke off")
+    return response
+
+
+def _is_whole(response: Any, parameters: str) -> bool:
+    """Whether a multipart answer has its end; one of a stated length is checked by urllib3."""
+    stated = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+    boundary = next(
+        (
+            value.strip().strip('"')
+            for name, _, value in (p.strip().partition("=") for p in parameters.split(";"))
+            if name.lower() == "boundary"
+        ),
+        "",
+    )
+    return stated or not boundary or f"--{boundary}--".encode() in response.content[-200:]
+
+
+@contextlib.contextmanager
+def explained(url: str, what: str) -> Iterator[None]:
+    """Within, errors of requests and of dicomweb-client become ours.
+
+    Args:
+        url: of the server, for the message.
+        what: that is asked for or stored, for the message.
+
+    Raises:
+        ServerError: see there.
+        MissingError: for a 404 or 410.
+        CredentialsError: as it is.
+    """
+    import requests
+    from pydicom.errors import InvalidDicomError
+    from retrying import RetryError
+
+    try:
+        yield
+    except CredentialsError:
+        raise
+    except ServerError as error:
+        raise type(error)(f"{url}: {error}") from None
+    except RetryError as error:  # an answer such as 503, each time
+        raise _of_status(url, error.last_attempt.value.status_code, what) from None
+    except requests.HTTPError as error:
+        raise _of_status(url, error.response.status_code, what) from None
+    except requests.exceptions.SSLError as error:
+        raise ServerError(f"{url}: {_tls_fault(error)}") from None
+    except requests.Timeout:
+        raise ServerError(f"{url}: no answer in time, {_ATTEMPTS}") from None
+    except requests.exceptions.ChunkedEncodingError:
+        raise ServerError(f"{url}: the transfer broke off, {_ATTEMPTS}") from None
+    except requests.ConnectionError:
+        raise ServerError(f"{url}: nobody answers, {_ATTEMPTS}; check host and port") from None
+    except (InvalidDicomError, EOFError):
+        raise ServerError(f"{url}: what it sends for {what} is no DICOM file") from None
+    except (ValueError, TypeError, KeyError) as error:  # its text may quote the answer
+        name = type(error).__name__
+        raise ServerError(f"{url}: its answer for {what} is damaged ({name})") from None
+    except requests.RequestException as error:
+        raise ServerError(f"{url}: {type(error).__name__}") from None
+
+
+def _of_status(url: str, status: int, what: str) -> ServerError:
+    if status == HTTPStatus.UNAUTHORIZED:
+        return ServerError(
+            f"{url}: it asks who you are (401); give --dicomweb-token or --dicomweb-password, or "
+            "see whether the one given is still good"
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        return ServerError(f"{url}: it does not allow it (403): {what}")
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+        return MissingError(f"{url}: it has no {what} ({status}); check the URL and the UIDs")
+    known = {each.value: each.phrase for each in HTTPStatus}
+    return ServerError(f"{url}: it answers {status} {known.get(status, '')} for {what}".rstrip())
+
+
+def _tls_fault(error: Exception) -> str:
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        reason = "it names another host" if "match" in text else "nobody known has signed it"
+        return (
+            f"its certificate is not trusted: {reason}. Give the certificate, or that of who "
+            "signed it, by --trusted"
+        )
+    return "TLS failed: does it speak https on this port?"

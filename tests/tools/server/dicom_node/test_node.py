@@ -1,0 +1,231 @@
+"""Whole nodes: killed at random moments, looked at, and beside Orthanc, which routes to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from starlette.testclient import TestClient
+
+from builders import chest_pixels
+from cxrloc.localization.dicom_output.c_store import Peer
+from cxrloc.tools.data import send_dicom
+from cxrloc.tools.experiments.benchmarks.node_kills import kill_campaign
+from cxrloc.tools.server.dicom_node import node as tool
+from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue
+from cxrloc.tools.server.dicom_node.durable_queue.spool import key_of
+from cxrloc.tools.server.dicom_node.intake import Intake
+from cxrloc.tools.server.dicom_node.receiver import Receiver
+from cxrloc.tools.server.dicom_node.service import Node
+from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics, status_app
+from datasets.dicom.builders import write_dicom
+
+ORTHANC = shutil.which("Orthanc")
+PATIENCE_S = 120
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def send_to(node: Node, *files: Path) -> int:
+    receiver = node.doors[0]
+    assert isinstance(receiver, Receiver)
+    return send_dicom.main(
+        ["127.0.0.1", str(receiver.port), "--called", "CXRLOC", *map(str, files)]
+    )
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_loses_nothing_and_answers_nothing_twice(
+    bundles: Mapping[str, Path],
+) -> None:
+    outcome = kill_campaign(bundles["classifier"], images=6, kills=2, seed=1)
+    assert (outcome.answered, outcome.twice, outcome.changed) == (6, 0, 0)
+    assert len(outcome.kills) == 2
+    assert outcome.status == 143
+    assert sorted(map(len, outcome.answers.values())) == [3] * 6
+
+
+def test_an_image_is_answered_once_however_often_it_is_sent(
+    nodes: Callable[..., Node], receiver: Any, image: Path, queue: DurableQueue
+) -> None:
+    node = nodes(Peer("ARCHIVE", "127.0.0.1", receiver.port))
+    assert send_to(node, image, image) == 0
+    wait_until(lambda: queue.states() == {"sent": 1})
+    assert send_to(node, image) == 0
+    assert sorted(made.Modality for made in receiver.stored) == ["OT", "PR", "SR"]
+    source = pydicom.dcmread(image)
+    assert {made.StudyInstanceUID for made in receiver.stored} == {source.StudyInstanceUID}
+    assert {made.PatientID for made in receiver.stored} == {source.PatientID}
+    assert queue.database.counts()["duplicates"] == 2
+    assert node.faults() == []
+
+
+def test_what_is_no_chest_is_a_dead_letter_with_its_reason(
+    nodes: Callable[..., Node], receiver: Any, tmp_path: Path, queue: DurableQueue
+) -> None:
+    cut = write_dicom(tmp_path / "cut.dcm", chest_pixels(), PixelData=bytes(100))
+    node = nodes(Peer("ARCHIVE", "127.0.0.1", receiver.port))
+    assert send_to(node, cut) == 0
+    wait_until(lambda: queue.states() == {"failed": 1})
+    key = key_of(pydicom.dcmread(cut).SOPInstanceUID)
+    assert "pixel" in (queue.spool.failed / key / "reason.txt").read_text().lower()
+    assert (queue.spool.failed / key / "image.dcm").read_bytes() == cut.read_bytes()
+    assert receiver.stored == []
+
+
+def test_the_queue_is_looked_at_and_requeued_from_outside(
+    intake: Intake, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    intake.take(image.read_bytes())
+    job = intake.queue.next_received()
+    assert job is not None
+    intake.queue.fail(job.key, "no memory")
+    folder = str(intake.queue.spool.folder)
+    assert tool.main(["--status", "--folder", folder]) == 0
+    printed = capsys.readouterr().out
+    assert "0 received, 0 predicted, 0 sent, 1 failed" in printed
+    assert f"{job.key}  " in printed
+    assert "no memory" in printed
+    assert tool.main(["--requeue", "--folder", folder]) == 0
+    assert "1 images are on their way again" in capsys.readouterr().out
+    assert intake.queue.states() == {"received": 1}
+    assert tool.main(["--requeue", "none", "--folder", folder]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--gate", "g"], "--send-to is missing"),
+        (["--send-to", "A@h:1"], "--gate is missing"),
+        (["--gate", "g", "--send-to", "A@h"], "expected AET@HOST:PORT"),
+        (["--gate", "g", "--send-to", "A@h:1", "--host", "0.0.0.0"], "--from AET@ADDRESS"),
+        (["--gate", "g", "--send-to", "A@h:1", "--certificate", "c"], "belong together"),
+        (["--status", "--folder", "absent"], "no node has run here"),
+    ],
+)
+def test_mistakes_are_told(
+    words: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = [] if "--folder" in words else ["--folder", str(tmp_path / "node")]
+    try:
+        status: object = tool.main([*words, *folder])
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_pages_tell_health_and_figures(intake: Intake, image: Path) -> None:
+    intake.take(image.read_bytes())
+    faults: list[str] = []
+    metrics = NodeMetrics(intake.queue)
+    metrics.observe("networks", 0.3)
+    token = "t" * 16
+    app = status_app(intake.queue, metrics, lambda: faults, token)
+    client = TestClient(app, base_url="http://127.0.0.1")
+    assert client.get("/healthz").json() == {"status": "ok", "images_waiting": 1}
+    assert client.get("/metrics").status_code == 401
+    text = client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).text
+    assert 'cxrloc_node_images{state="received"} 1.0' in text
+    assert 'cxrloc_node_events_total{event="received"} 1.0' in text
+    assert 'cxrloc_image_seconds_count{stage="networks"} 1.0' in text
+    faults.append("the predictor fails: OSError")
+    assert client.get("/healthz").status_code == 503
+
+
+# ---- Orthanc routes images to the node, and gets the results ----------------------------------
+
+_ROUTE = """
+function OnStoredInstance(instance, tags, metadata, origin)
+  if tags['Modality'] == 'DX' then SendToModality(instance, 'cxrloc') end
+end
+"""
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
+    """`orthanc(port)` starts the archive, which routes images there; gives its ports."""
+    if ORTHANC is None:
+        pytest.skip("no Orthanc here: apt-get install orthanc")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(node_port: int) -> None:
+        folder = tmp_path / "orthanc"
+        folder.mkdir()
+        (folder / "route.lua").write_text(_ROUTE)
+        settings = {
+            "StorageDirectory": str(folder),
+            "IndexDirectory": str(folder),
+            "DicomAet": "ORTHANC",
+            "DicomPort": start.dicom,
+            "HttpPort": start.http,
+            "RemoteAccessAllowed": False,
+            "LuaScripts": [str(folder / "route.lua")],
+            "DicomModalities": {"cxrloc": ["CXRLOC", "127.0.0.1", node_port]},
+        }
+        (folder / "orthanc.json").write_text(json.dumps(settings))
+        log = (folder / "log").open("wb")
+        command = [str(ORTHANC), str(folder / "orthanc.json")]
+        started.append(subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ)))
+
+    start.dicom, start.http = free_port(), free_port()  # type: ignore[attr-defined]
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(60)
+
+
+def test_orthanc_routes_an_image_and_gets_the_results(
+    nodes: Callable[..., Node],
+    orthanc: Any,
+    receiver: Any,
+    image: Path,
+    tmp_path: Path,
+    queue: DurableQueue,
+) -> None:
+    node = nodes(
+        Peer("ORTHANC", "127.0.0.1", orthanc.dicom), Peer("ARCHIVE", "127.0.0.1", receiver.port)
+    )
+    routed_to = node.doors[0]
+    assert isinstance(routed_to, Receiver)
+    orthanc(routed_to.port)
+    address = f"http://127.0.0.1:{orthanc.http}"
+
+    def get(path: str, data: bytes | None = None) -> bytes:
+        with urllib.request.urlopen(address + path, data, timeout=60) as answer:
+            return bytes(answer.read())
+
+    def is_up() -> bool:
+        try:
+            return bool(get("/system"))
+        except OSError:
+            return False
+
+    wait_until(is_up)
+    get("/instances", image.read_bytes())  # as a modality or its user would put it there
+    wait_until(lambda: queue.states() == {"sent": 1})
+    assert len(receiver.stored) == 3
+    kept = {}
+    for instance in json.loads(get("/instances")):
+        (tmp_path / "read.dcm").write_bytes(get(f"/instances/{instance}/file"))
+        dataset = pydicom.dcmread(tmp_path / "read.dcm")
+        kept[dataset.SOPInstanceUID] = dataset
+    assert sorted(dataset.Modality for dataset in kept.values()) == ["DX", "OT", "PR", "SR"]
+    for made in receiver.stored:  # what the node has sent, as another archive got it
+        assert kept[made.SOPInstanceUID] == made
+    studies = json.loads(get("/studies"))
+    assert len(studies) == 1

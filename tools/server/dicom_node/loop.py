@@ -1,0 +1,64 @@
+"""Do one thing after the other in a thread, for as long as the node runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+_LOG = logging.getLogger("cxrloc.node")
+_PAUSE_S = 5.0
+
+
+def describe(error: BaseException) -> str:
+    """Say what an error is and where it was raised, not its message, which may quote a file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+    return f"{type(error).__name__}{why}{where}"
+
+
+class Loop:
+    """A thread that calls `step` until it is told to stop.
+
+    An error does not end it: it is logged, and the step is tried again after a pause.
+
+    Attributes:
+        name: what it does.
+        step: does one thing; returns False if there was nothing to do.
+        idle: waits until there may be something to do.
+        fault: the error of the last step; empty if it went well.
+    """
+
+    def __init__(self, name: str, step: Callable[[], bool], idle: Callable[[], None]) -> None:
+        self.name, self.step, self.idle, self.fault = name, step, idle, ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step in hand."""
+        self._stop.set()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end; returns whether it has come."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                busy = self.step()
+                self.fault = ""
+            except Exception as error:
+                self.fault = describe(error)
+                _LOG.error("the %s fails: %s; again in %.0f s", self.name, self.fault, _PAUSE_S)
+                self._stop.wait(_PAUSE_S)
+                continue
+            if not busy and not self._stop.is_set():
+                self.idle()

@@ -1,0 +1,327 @@
+r"""Answer images that a modality or archive sends, with DICOM objects: a DICOM node.
+
+    cxrloc node --aet CXRLOC --port 11112 --send-to ARCHIVE@127.0.0.1:4242 \
+        --gate classifier.safetensors
+    cxrloc node --aet CXRLOC --port 11112 --host 0.0.0.0 --from XRAY1@10.0.0.7 \
+        --send-to ARCHIVE@10.0.0.5:104 --gate classifier.safetensors
+    cxrloc node --status
+    cxrloc node --requeue
+
+It takes CR, DX and secondary capture images by C-STORE and sends a structured report, a
+presentation state and a secondary capture of each to every --send-to. An image is acknowledged when
+it is on the disk in --folder: from then on it is answered, whatever ends the process, and started
+again it goes on. An image that is sent again is answered once. What is no chest radiograph (a CT,
+a limb, an object without pixels) is refused by a status that says why.
+
+Results that a destination does not take are sent again with growing pauses; after 8 refusals, or 3
+days without an answer, the image goes to FOLDER/failed with the reason. --status lists those, and
+--requeue sends them on their way again; both work while the node runs.
+
+--port answers this machine only, unless --host names another address, which requires --from.
+/healthz and /metrics are at --health-port, on --host if there is a --token-file, else on this
+machine. With --certificate and --key both ports speak TLS; tls://AET@HOST:PORT is sent to by TLS.
+
+Needs the extras dicom and serve. Research use only, never a diagnosis (docs/how-to/dicom.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import hashlib
+import importlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from cxrloc.classification.run_folder import bundle_at
+from cxrloc.configs.command_line import (
+    add_any_image,
+    add_model_options,
+    add_tls,
+    port_number,
+    run_tool,
+    tool_parser,
+)
+from cxrloc.datasets.files.manifest import file_sha256
+from cxrloc.datasets.files.runs.locks import BeingWrittenError, writes_folder
+from cxrloc.datasets.files.runs.stopping import tidied
+from cxrloc.detection.run_config import MASK_RCNN
+from cxrloc.localization.dicom_output.c_store import checked_title, parse_peer
+from cxrloc.tools.server.dicom_node.callers import Callers, check_callers, parse_caller
+from cxrloc.tools.server.dicom_node.durable_queue.database import FILE_NAME
+from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds, DurableQueue
+from cxrloc.tools.server.dicom_node.durable_queue.repair import repair, requeue
+from cxrloc.tools.server.dicom_node.durable_queue.summary import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cxrloc.localization.diagnosis.diagnoser import Diagnoser
+    from cxrloc.localization.dicom_output.origin import Origin
+    from cxrloc.tools.server.dicom_node.archive import Archive
+    from cxrloc.tools.server.dicom_node.receiver import Receiver
+    from cxrloc.tools.server.dicom_node.service import Node
+    from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics, StatusServer
+
+Parsed = TypeVar("Parsed")
+_PORT, _HEALTH_PORT = 11112, 11113
+_GRACE_S = 4.0  # of SIGTERM, for the image in hand
+_TLS = "tls://"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the node until stopped, or look at its queue; returns the exit status."""
+    return run_tool(
+        "node",
+        lambda: _run(_parser().parse_args(argv)),
+        "what was acknowledged is in its folder; the same command goes on",
+        grace=_GRACE_S,
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.status or arguments.requeue is not None:
+        return _operate(arguments)
+    for option in ("gate", "send_to"):
+        if not getattr(arguments, option):
+            raise ValueError(f"--{option.replace('_', '-')} is missing: the node needs it to run")
+    try:
+        with writes_folder(arguments.folder):
+            return _serve(arguments)
+    except BeingWrittenError as error:
+        raise ValueError(str(error).replace("--out", "--folder")) from None
+
+
+def _operate(arguments: argparse.Namespace) -> int:
+    """Look at a queue, or requeue its dead letters; the node may be running."""
+    if not (arguments.folder / FILE_NAME).is_file():
+        raise FileNotFoundError(
+            f"{arguments.folder}: no node has run here; give the --folder that it was started with"
+        )
+    queue = DurableQueue(arguments.folder)
+    if arguments.requeue is not None:
+        keys = requeue(queue, arguments.requeue)
+        print(f"{len(keys)} images are on their way again.")
+    if arguments.status:
+        print(summary(queue))
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    logging.getLogger("cxrloc.node").setLevel(logging.INFO)
+    node = build_node(arguments)
+    gc.freeze()  # what is loaded stays loaded: it is not searched for garbage at the end
+    print(
+        f"{arguments.aet} listens on {arguments.host}:{arguments.port}, and for /healthz on port "
+        f"{arguments.health_port} (end with Ctrl+C).",
+        flush=True,
+    )
+    try:
+        node.run()
+    finally:
+        tidied()
+    return 0
+
+
+def build_node(arguments: argparse.Namespace) -> Node:
+    """The node, its models loaded and its queue in order.
+
+    Raises:
+        OSError, ValueError, ImportError: for bundles, addresses or files that cannot be used.
+    """
+    from cxrloc.localization.dicom_output.output import require_highdicom
+    from cxrloc.tools.server.http.tls import check_pair
+
+    require_highdicom()
+    importlib.import_module("highdicom")  # takes seconds, which the first image need not wait
+    check_pair(arguments.certificate, arguments.key)
+    check_callers(arguments.host, Callers(arguments.callers))
+    archives = _archives(arguments)
+
+    from cxrloc.tools.server.dicom_node.predictor import Predictor
+    from cxrloc.tools.server.dicom_node.service import Node
+    from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics
+
+    diagnoser, origin = _engine(arguments)
+    bounds = Bounds(arguments.queue, int(arguments.gigabytes * 1e9))
+    queue = DurableQueue(arguments.folder, bounds, _digest(diagnoser, origin))
+    names = [archive.name for archive in archives]
+    repair(queue, names)
+    metrics = NodeMetrics(queue)
+    predictor = Predictor(queue, diagnoser, origin, names, arguments.any_body_part, metrics.observe)
+    node = Node(queue, predictor, archives)
+    node.doors = [_receiver(arguments, queue), _pages(arguments, node, metrics)]
+    return node
+
+
+def _archives(arguments: argparse.Namespace) -> list[Archive]:
+    from cxrloc.tools.server.dicom_node.archive import Archive
+    from cxrloc.tools.server.http.tls import client_context
+
+    archives = {}
+    for word in arguments.send_to:
+        peer = parse_peer(word.removeprefix(_TLS))
+        tls = (
+            client_context(arguments.certificate, arguments.key, arguments.trusted)
+            if word.startswith(_TLS)
+            else None
+        )
+        archives[str(peer)] = Archive(peer, arguments.aet, tls)
+    return list(archives.values())
+
+
+def _engine(arguments: argparse.Namespace) -> tuple[Diagnoser, Origin]:
+    from cxrloc.detection.load_diagnoser import bundle_files, load_diagnoser
+    from cxrloc.localization.dicom_output.origin import Origin
+
+    gate, maskrcnn = bundle_at(arguments.gate), arguments.maskrcnn
+    maskrcnn = None if maskrcnn is None else bundle_at(maskrcnn, MASK_RCNN)
+    diagnoser = load_diagnoser(
+        gate, maskrcnn, arguments.device, arguments.precision, arguments.runtime
+    )
+    diagnoser.any_image = arguments.any_image
+    bundles = bundle_files(gate, maskrcnn, arguments.runtime)
+    return diagnoser, Origin({name: file_sha256(path) for name, path in bundles.items()})
+
+
+def _digest(diagnoser: Diagnoser, origin: Origin) -> str:
+    """Hash of what the UIDs of results derive from, apart from the image."""
+    return hashlib.sha256(json.dumps([origin.uid(), diagnoser.runtime]).encode()).hexdigest()
+
+
+def _receiver(arguments: argparse.Namespace, queue: DurableQueue) -> Receiver:
+    from cxrloc.tools.server.dicom_node.intake import Intake
+    from cxrloc.tools.server.dicom_node.receiver import Receiver
+    from cxrloc.tools.server.http.tls import server_context
+
+    tls = (
+        server_context(arguments.certificate, arguments.key, arguments.trusted)
+        if arguments.certificate
+        else None
+    )
+    intake = Intake(queue, arguments.any_body_part)
+    callers = Callers(arguments.callers)
+    return Receiver(intake, arguments.aet, arguments.host, arguments.port, callers, tls)
+
+
+def _pages(arguments: argparse.Namespace, node: Node, metrics: NodeMetrics) -> StatusServer:
+    from cxrloc.tools.server.dicom_node.status_pages import StatusServer, status_app
+    from cxrloc.tools.server.http.access import LOOPBACK, read_token
+
+    token = None if arguments.token_file is None else read_token(arguments.token_file)
+    host = arguments.host if token or arguments.host in LOOPBACK else LOOPBACK[0]
+    app = status_app(node.queue, metrics, node.faults, token)
+    return StatusServer(app, host, arguments.health_port, arguments.certificate, arguments.key)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = tool_parser(__doc__)
+    add_model_options(parser, required=False)
+    add_any_image(parser, body_part=True)
+    _add_network(parser)
+    queue = parser.add_argument_group("queue")
+    queue.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("cxrloc_node"),
+        help="holds the queue and its images (default: cxrloc_node in the current folder)",
+    )
+    queue.add_argument(
+        "--queue",
+        type=_positive,
+        default=Bounds.images,
+        metavar="N",
+        help=f"images that may wait to be answered (default: {Bounds.images}); past it, and past "
+        "--gigabytes, the node answers out of resources",
+    )
+    queue.add_argument(
+        "--gigabytes",
+        type=_positive,
+        default=Bounds.bytes // 10**9,
+        metavar="N",
+        help=f"that the files may take on the disk (default: {Bounds.bytes // 10**9})",
+    )
+    queue.add_argument(
+        "--status", action="store_true", help="print what waits, was sent and failed, and end"
+    )
+    queue.add_argument(
+        "--requeue",
+        nargs="*",
+        metavar="IMAGE",
+        help="send failed images on their way again, all or those named as in --status, and end",
+    )
+    return parser
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--aet", type=_checked(checked_title), default="CXRLOC", help="AE title (default: CXRLOC)"
+    )
+    network.add_argument(
+        "--port", type=port_number, default=_PORT, help=f"port for DICOM (default: {_PORT})"
+    )
+    network.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+    )
+    network.add_argument(
+        "--from",
+        dest="callers",
+        type=_checked(parse_caller),
+        action="append",
+        default=[],
+        metavar="AET@ADDRESS",
+        help="who may send: AE title and address or network; repeat it for others",
+    )
+    network.add_argument(
+        "--send-to",
+        type=_checked(_destination),
+        action="append",
+        default=[],
+        metavar="AET@HOST:PORT",
+        help="who gets the results, tls://AET@HOST:PORT by TLS; repeat it for others",
+    )
+    network.add_argument(
+        "--health-port",
+        type=port_number,
+        default=_HEALTH_PORT,
+        metavar="PORT",
+        help=f"port for /healthz and /metrics (default: {_HEALTH_PORT})",
+    )
+    network.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="token that clients of /metrics must send"
+    )
+    add_tls(parser, "the node")
+    trust = "PEM: callers, and those sent to by TLS, must have a certificate of these authorities"
+    network.add_argument("--trusted", type=Path, metavar="FILE", help=trust)
+
+
+def _destination(word: str) -> str:
+    parse_peer(word.removeprefix(_TLS))
+    return word
+
+
+def _positive(word: str) -> int:
+    if not (word.isdecimal() and int(word) > 0):
+        raise argparse.ArgumentTypeError(f"{word!r}, expected a whole number from 1")
+    return int(word)
+
+
+def _checked(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
+    """Parse a word of the command line; what is wrong with it becomes a usage error."""
+
+    def parsed(word: str) -> Parsed:
+        try:
+            return parse(word)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
