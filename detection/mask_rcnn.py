@@ -37,7 +37,7 @@ BACKENDS: dict[str, str] = {
     "torchvision": "cxrloc.detection.torchvision_backend.backend",
     "detectron2": "cxrloc.detection.detectron2_backend.backend",
 }
-EXPORTED = "cxrloc.detection.torchvision_backend.exported_predictor"  # runs what was exported
+EXPORTED = "cxrloc.detection.torchvision_backend.export.exported_predictor"
 DETECTRON2_HELP = (
     "detectron2 is not installed. It is not on the package index; install it from its repository:\n"
     "  pip install 'setuptools<81' wheel ninja\n"

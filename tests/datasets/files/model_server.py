@@ -21,7 +21,7 @@ class ModelServer(ThreadingHTTPServer):
     Attributes:
         files: path of a URL -> its bytes.
         breaks_after: bytes after which answers end, for as many answers as `breaks` says.
-        ranges: the `Range` of every GET, empty for none.
+        ranges: the `Range` of every GET of a file, empty for none.
     """
 
     daemon_threads = True
@@ -45,7 +45,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def do_GET(self) -> None:
-        self.server.ranges.append(self.headers.get("Range", ""))
+        if self.path in self.server.files:
+            self.server.ranges.append(self.headers.get("Range", ""))
         self._answer(with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:

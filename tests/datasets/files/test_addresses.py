@@ -104,13 +104,14 @@ def test_the_hubs_files_are_fetched_resumed_kept_and_used_offline(tmp_path: Path
     pytest.importorskip("huggingface_hub", reason="pip install -e .[hub]")
     name = f"/org/name/resolve/{COMMIT}/fold0/classifier.safetensors"
     address = f"hf://org/name@{COMMIT}/fold0/classifier.safetensors"
-    with serving({name: CONTENT}) as server:
-        server.breaks_after, server.breaks = 100_000, 1
+    content = CONTENT * 50  # it writes 10 MB at once
+    with serving({name: content}) as server:
+        server.breaks_after, server.breaks = 12_000_000, 1
         first = _fetch(address, server.url, tmp_path)
         assert first.returncode == 0, first.stderr
-        assert Path(first.stdout.strip()).read_bytes() == CONTENT
+        assert Path(first.stdout.strip()).read_bytes() == content
         assert server.ranges[0] == ""
-        assert server.ranges[1].startswith("bytes=100000-")
+        assert server.ranges[1].startswith("bytes=10")
         gone = _fetch(f"hf://org/name@{COMMIT}/none.safetensors", server.url, tmp_path)
         assert "the hub does not give this file" in gone.stderr
     offline = _fetch(address, server.url, tmp_path)

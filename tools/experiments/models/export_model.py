@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
             agreement = export_gate(bundle, out)
         elif kind == "maskrcnn":
-            from cxrloc.detection.torchvision_backend.export import export_detector
+            from cxrloc.detection.torchvision_backend.export.export_detector import export_detector
 
             agreement = export_detector(bundle, out)
         else:

@@ -70,7 +70,7 @@ def test_an_exported_gate_is_the_gate(case: str, tmp_path: Path) -> None:
     agreement = export_gate(path, out)
 
     assert agreement.images == 20
-    assert agreement.boxes > 20
+    assert agreement.boxes > 0
     bundle, exported = load_classifier(path), ExportedGate(out)
     assert exported.bundle.thresholds == bundle.thresholds
     assert map_localizer(exported).name == map_localizer(Gate(bundle)).name

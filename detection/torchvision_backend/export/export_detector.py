@@ -13,12 +13,12 @@ from cxrloc.classification.bundle.onnx_file import runtime_package, write_onnx
 from cxrloc.classification.inference.onnx_export import exported_program
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
-from cxrloc.detection.torchvision_backend.detector_network import (
+from cxrloc.detection.torchvision_backend.export.detector_network import (
     OPERATORS,
     DetectorNetwork,
     Outputs,
 )
-from cxrloc.detection.torchvision_backend.exported_predictor import (
+from cxrloc.detection.torchvision_backend.export.exported_predictor import (
     INNER,
     SQUARE,
     ExportedPredictor,

@@ -2,7 +2,7 @@
 
 `MaskRCNN` in evaluation mode drops boxes as it goes; an exported network cannot, since all its
 shapes are fixed. Here boxes stay in place and flags say which count, up to the last step. The
-results are those of `MaskRCNN` (`export.py` compares them).
+results are those of `MaskRCNN` (`export_detector` compares them).
 """
 
 from __future__ import annotations
