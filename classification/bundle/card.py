@@ -160,7 +160,7 @@ def _figures(metadata: Mapping[str, Any], bundle: Path) -> Iterator[str]:
 def _are_of(metrics: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
     """Whether the figures beside a bundle are its own: a folder may hold other models, too."""
     points = metrics.get("operating_points", {})
-    return {name: point["threshold"] for name, point in points.items()} == metadata["thresholds"]
+    return bool(metadata["thresholds"] == {name: p["threshold"] for name, p in points.items()})
 
 
 def _interval(figures: Mapping[str, Any], key: str) -> str:

@@ -104,7 +104,7 @@ class ExportedGate:
 
     def __call__(self, images: Sequence[LoadedImage]) -> GateOutput:
         """Predict images of any size; they are scaled to the network's square."""
-        inputs = {SQUARES: self.bundle.preprocessing.squares(images)}
+        inputs: dict[str, Any] = {SQUARES: self.bundle.preprocessing.squares(images)}
         if self.demographics:
             inputs[DEMOGRAPHICS] = encode(self.demographics, images)
         probabilities, maps = self.session.run([PROBABILITIES, HEAT_MAPS], inputs)

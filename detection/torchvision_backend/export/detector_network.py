@@ -30,12 +30,12 @@ _ABSENT = -1.0  # score of a box that does not count; those of others are above 
 
 
 class Outputs(NamedTuple):
-    """The detections of one image, by descending score; only the first `count` rows count.
+    """The detections of one image, by descending score: the first `number` rows, no others.
 
     Boxes (M, 4) are in pixels of the square, scores (M,), labels (M,) from 1, masks (M, 28, 28).
     """
 
-    count: Tensor
+    number: Tensor
     boxes: Tensor
     scores: Tensor
     labels: Tensor
@@ -119,8 +119,8 @@ class DetectorNetwork(nn.Module):
             labels.append(torch.full((DETECTIONS_PER_DISEASE,), label))
         every = torch.cat(strengths)
         ordered, order = every.topk(len(every))
-        count = (ordered > 0).sum()
-        return Outputs(count, torch.cat(kept)[order], ordered, torch.cat(labels)[order], every)
+        number = (ordered > 0).sum()
+        return Outputs(number, torch.cat(kept)[order], ordered, torch.cat(labels)[order], every)
 
     def _of_one_disease(
         self, boxes: Tensor, scores: Tensor, counts: Tensor
@@ -195,8 +195,9 @@ def _(boxes: Tensor, scores: Tensor, threshold: float, most: int) -> tuple[Tenso
 
 def _nms_in_onnx(boxes: Any, scores: Any, threshold: float, most: int) -> tuple[Any, Any]:
     """`padded_nms` in ONNX, as its exporter wants it."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
 
+    op: Any = opset18  # its types are those of the exported values, not of these
     found = op.NonMaxSuppression(
         op.Unsqueeze(boxes, [0]), op.Unsqueeze(scores, [0, 1]), most, threshold
     )

@@ -16,10 +16,14 @@ from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
 from cxrloc.detection.torchvision_backend.export.detector_network import (
     OPERATORS,
     DetectorNetwork,
-    Outputs,
 )
 from cxrloc.detection.torchvision_backend.export.exported_predictor import (
+    BOXES,
+    COUNT,
     INNER,
+    LABELS,
+    MASKS,
+    SCORES,
     SQUARE,
     ExportedPredictor,
 )
@@ -61,7 +65,7 @@ def export_detector(path: Path, out: Path) -> Agreement:
     network = exported_program(
         DetectorNetwork(predictor.model, size).eval(),
         inputs,
-        Outputs._fields,
+        [COUNT, BOXES, SCORES, LABELS, MASKS],
         operators=OPERATORS,
     ).model_proto
     metadata["export"] = _description(path, size)
@@ -84,11 +88,11 @@ def _description(path: Path, size: int) -> dict[str, object]:
             INNER: "int64, (2,): height and width of the image inside the square",
         },
         "outputs": {
-            "count": "int64: the rows of the others that are detections",
-            "boxes": "float32, (M, 4): x1, y1, x2, y2 in pixels of the square",
-            "scores": "float32, (M,), descending",
-            "labels": "int64, (M,): 1 is the first of `diseases`",
-            "masks": "float32, (M, 28, 28): probabilities over each box",
+            COUNT: "int64: the rows of the others that are detections",
+            BOXES: "float32, (M, 4): x1, y1, x2, y2 in pixels of the square",
+            SCORES: "float32, (M,), descending",
+            LABELS: "int64, (M,): 1 is the first of `diseases`",
+            MASKS: "float32, (M, 28, 28): probabilities over each box",
         },
         "standardisation": "part of the network: do not subtract a mean",
     }
