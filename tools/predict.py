@@ -34,8 +34,8 @@ localization/diagnosis/examination_table.py).
 table: OUT/findings.parquet (a row per image and disease, or with the reason why an image could not
 be read) and OUT/boxes.parquet (columns: localization/diagnosis/tables/rows.py), with the boxes as
 COCO files in OUT/coco_results, which `cxrloc compare --predictions` takes. The DICOM objects hold
-the patient's name and number; nothing else written here does (see docs/how-to/dicom.md). Research
-use only, never a diagnosis.
+the patient's name and number (see docs/how-to/dicom.md); nothing else written here does, but the
+tables tell the images' paths. Research use only, never a diagnosis.
 
 --workers and --engine spark are for many images, see docs/how-to/scale_out.md.
 
@@ -61,7 +61,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import add_any_image, add_model_options, run_tool, tool_parser
@@ -89,6 +89,8 @@ from cxrloc.localization.diagnosis.engines.work import WRITTEN, Work
 from cxrloc.tools.data.dicomweb_study import Study, add_study_options, fetched, parsed
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 
 EXPORT_FORMS = ("coco", "yolo", "labelstudio", "fiftyone")  # keys of exports.write.EXPORTS
@@ -144,7 +146,8 @@ def _predict(
     work = _work(arguments, files, facts, started)
     try:
         _begin(work, folder, len(sources))
-        with progress(None, "images", len(sources)) as bar:
+        bar: tqdm[Any] = progress(None, "images", len(sources))
+        with bar:
             models.run(work, parts_of(sources, names, work.out), tally, bar)
         if study is not None:
             tally.failures += study.store([arguments.out / name for name in tally.done(names)])

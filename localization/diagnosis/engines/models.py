@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def one_thread() -> None:
     """Compute with one thread in this process; what is not imported stays so."""
     import cv2
 
+    os.environ["OMP_NUM_THREADS"] = "1"  # exported models ask for it
     cv2.setNumThreads(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
