@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.prediction.many.test_rows import same_rows
 from tools.prediction.predicting import draw_image, run
-from tools.prediction.test_predict_many import same_rows
 
 HOST = "127.0.0.1"
 
