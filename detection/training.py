@@ -174,7 +174,7 @@ def check_gate(path: Path, fold: int | None, folds_sha256: str) -> None:
         fold: None for the official split, which asks for a gate without a fold.
 
     Raises:
-        ValueError: for the bundle of another fold, or of other folds.
+        ValueError: for the bundle of another fold, of other folds, or of unknown ones.
     """
     metadata = read_metadata(path, "classifier")
     gate_fold = metadata.get("fold")
@@ -191,7 +191,9 @@ def check_gate(path: Path, fold: int | None, folds_sha256: str) -> None:
             f"{path} was trained with test fold {gate_fold}, on images used to test fold {fold}; "
             "set model.gate to the run folder with all folds"
         )
-    made_with = metadata.get("manifest", {}).get("hashes", {}).get("folds", folds_sha256)
+    made_with = metadata.get("manifest", {}).get("hashes", {}).get("folds")
+    if made_with is None:
+        raise ValueError(f"{path} states no hash of its training folds; train it again")
     if made_with != folds_sha256:
         raise ValueError(
             f"{path} was trained with other folds than this prepared folder's; train the gate "

@@ -27,6 +27,9 @@ fifth of the images; --out keeps the files.
 fuzz: 20,000 files with damage or absurd values, of every kind that is loaded, and how often each
 loader refused them in one sentence; --mutations and --seed choose others.
 
+damage: 1,000 damaged images (PNG, JPEG, DICOM in six syntaxes), and how many were read with other
+pixels without a word although a decoder complained of them; drawn images without --root.
+
 node: a DICOM node that is killed at 20 random moments while four callers send it 500 images; how
 many are answered, and how many twice.
 
@@ -41,7 +44,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,12 +52,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 
 from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import run_tool, tool_parser
+from cxrloc.tools.experiments.benchmarks.computations import BENCHMARKS
 
 if TYPE_CHECKING:
+    from cxrloc.datasets.radiograph import Radiograph
     from cxrloc.tools.experiments.benchmarks.timing import Sides
 
 NODE_IMAGES, NODE_KILLS = 500, 20
 DATA_SIZES, DATA_WORKERS, DATA_IMAGES = (224, 256, 512), (0, 1, 2), 256
+DAMAGED_IMAGES = 40
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,10 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        choices=[*BENCHMARKS, "compare", "data", "fuzz", "node", "predict", "train"],
-        help=f"{', '.join(BENCHMARKS)}, compare, data, fuzz, node, predict or train",
+        choices=[*BENCHMARKS, "compare", "damage", "data", "fuzz", "node", "predict", "train"],
+        help=f"{', '.join(BENCHMARKS)}, compare, damage, data, fuzz, node, predict or train",
     )
-    parser.add_argument("--root", type=Path, help="folder of NIH ChestX-ray14 (index, data)")
+    parser.add_argument("--root", type=Path, help="NIH ChestX-ray14's folder (index, data, damage)")
     parser.add_argument(
         "--gate",
         type=Path,
@@ -92,11 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         "--batch", type=int, default=16, metavar="N", help="images of a step (train; default: 16)"
     )
     parser.add_argument(
-        "--mutations", type=int, default=20_000, metavar="N", help="of files (fuzz; default: 20000)"
+        "--mutations",
+        type=int,
+        metavar="N",
+        help="of files (fuzz, default: 20000; damage, default: 1000)",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of mutations and kills (fuzz, node)"
-    )
+    seed = "of mutations and kills (fuzz, damage, node)"
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=seed)
     parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
     parser.add_argument(
         "--size", type=int, default=512, metavar="PX", help="input side in pixels (default: 512)"
@@ -124,7 +132,11 @@ def _run(arguments: argparse.Namespace) -> int:
     elif arguments.what == "node":
         return node_table(arguments)
     elif arguments.what == "fuzz":
-        return fuzz_table(arguments.mutations, arguments.seed)
+        from cxrloc.tools.experiments.benchmarks.fuzz.targets import fuzz_table
+
+        return fuzz_table(arguments.mutations or 20_000, arguments.seed)
+    elif arguments.what == "damage":
+        return damage_of(arguments)
     elif arguments.what == "predict":
         from cxrloc.tools.experiments.benchmarks.prediction import prediction_tables
 
@@ -146,15 +158,14 @@ def node_table(arguments: argparse.Namespace) -> int:
     return int(not outcome.good)
 
 
-def fuzz_table(mutations: int, seed: int) -> int:
-    """Print what came of the mutations; 1 if a loader did wrong."""
-    from cxrloc.tools.experiments.benchmarks.fuzz.campaign import fuzz
-    from cxrloc.tools.experiments.benchmarks.fuzz.targets import targets
+def damage_of(arguments: argparse.Namespace) -> int:
+    """Print what came of damaged images; 1 if one was read although its decoder complained."""
+    from cxrloc.tools.experiments.benchmarks.fuzz.damaged_images import damage_table
 
     with tempfile.TemporaryDirectory() as folder:
-        campaign = fuzz(targets(Path(folder) / "files"), mutations, seed)
-    print("\n".join([campaign.table(), *campaign.wrong]))
-    return int(bool(campaign.wrong))
+        paths = [r.file for r in _images(arguments.root, Path(folder), DAMAGED_IMAGES)]
+        mutations = arguments.mutations or 1_000
+        return damage_table(paths, arguments.size, mutations, arguments.seed)
 
 
 def report(sides: Sides, repeats: int) -> None:
@@ -165,135 +176,27 @@ def report(sides: Sides, repeats: int) -> None:
         print(f"{cost.name:44s} {cost.wall:9.4f} s   ratio {cost.ratio:6.2f}")
 
 
-def index_sides(arguments: argparse.Namespace) -> Sides:
-    import pandas as pd
-
+def _images(root: Path | None, folder: Path, count: int) -> list[Radiograph]:
+    """The first images of an NIH folder; without one, drawn images in `folder`."""
+    from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
     from cxrloc.datasets.readers import nih
 
-    if arguments.root is None:
-        raise ValueError("--root is missing: expected a folder of NIH ChestX-ray14")
-    label_file = nih.index(arguments.root).sources[0]
-    return {
-        "read the label CSV with pandas": lambda: pd.read_csv(label_file),
-        "index lists, labels, boxes and image folders": lambda: nih.index(arguments.root),
-    }
-
-
-def cam_sides(arguments: argparse.Namespace) -> Sides:
-    import torch
-
-    from cxrloc.classification.network.classifier import build_classifier
-    from cxrloc.localization.cam.activation_maps import class_activation_maps
-
-    diseases = list(range(14))
-    model = build_classifier("resnet18", len(diseases))[0].eval()
-    x = torch.randn(1, 3, arguments.size, arguments.size)
-
-    def forward() -> None:
-        with torch.inference_mode():
-            model(x)
-
-    def closed_form() -> None:
-        with torch.inference_mode():
-            class_activation_maps(model, model(x).features, diseases)
-
-    def backward_passes() -> None:
-        output = model(x)
-        output.features.retain_grad()
-        for disease in diseases:
-            model.zero_grad()
-            output.logits[0, disease].backward(retain_graph=True)
-
-    return {
-        "one forward pass": forward,
-        "forward and 14 maps in closed form": closed_form,
-        "forward and 14 backward passes": backward_passes,
-    }
-
-
-def precision_sides(arguments: argparse.Namespace) -> Sides:
-    import torch
-
-    from cxrloc.classification.network.classifier import build_classifier
-    from cxrloc.classification.network.precision import Precision, autocast, resolve_precision
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_classifier("resnet18", 14)[0].to(device)
-    model = model.to(memory_format=torch.channels_last)
-    x = torch.randn(8, 3, arguments.size, arguments.size, device=device)
-    x = x.to(memory_format=torch.channels_last)
-    print(f"train.precision auto is {resolve_precision('auto', device)} on this machine")
-
-    def step(precision: Precision) -> None:
-        with autocast(precision, device):
-            loss = model(x).logits.float().square().mean()
-        model.zero_grad()
-        loss.backward()
-        loss.item()
-
-    return {
-        "training step, fp32": lambda: step("fp32"),
-        "training step, bf16": lambda: step("bf16"),
-    }
+    if root is None:
+        root = make_phantom(PhantomConfig(patients=count), folder / "phantom")
+    return [r for r in nih.index(root).radiographs if r.path is not None][:count]
 
 
 def data_table(arguments: argparse.Namespace) -> None:
     """Print images per second of each loader, and as a ratio to the textbook loader's."""
-    from cxrloc.datasets.phantoms.nih import PhantomConfig, make_phantom
-    from cxrloc.datasets.readers import nih
     from cxrloc.tools.experiments.benchmarks.loaders import hash_table, loader_rates, rate_table
 
     with tempfile.TemporaryDirectory() as folder:
-        root = arguments.root
-        if root is None:
-            root = make_phantom(PhantomConfig(patients=DATA_IMAGES), Path(folder) / "phantom")
-        images = [r for r in nih.index(root).radiographs if r.path is not None][:DATA_IMAGES]
-        print(f"{len(images)} images of {root}, in the disk's cache")
+        images = _images(arguments.root, Path(folder), DATA_IMAGES)
+        print(f"{len(images)} images of {images[0].file.parent}, in the disk's cache")
         shards = Path(folder) / "shards"
         print(rate_table(loader_rates(images, shards, DATA_SIZES, DATA_WORKERS, arguments.repeats)))
         print(hash_table(shards, DATA_SIZES))
 
-
-def bootstrap_sides(arguments: argparse.Namespace) -> Sides:
-    """5 localizers, with and without a gate, and 4 controls: 14 rows of 66 measures each."""
-    import numpy as np
-
-    from cxrloc.classification.metrics.bootstrap import RESAMPLES, ClusterBootstrap
-    from cxrloc.tools.experiments.benchmarks.timing import Part
-
-    rng = np.random.default_rng(0)
-    boxes, patients, diseases, rows, measures = 984, 726, 8, 14, 66
-    owners = [str(p) for p in [*range(patients), *rng.integers(0, patients, boxes - patients)]]
-    disease_of = rng.integers(0, diseases, boxes)
-    values = rng.random((rows, boxes, measures))
-    bootstrap = ClusterBootstrap.of(owners, disease_of, diseases, resamples=RESAMPLES, seed=0)
-    boxes_of = [np.flatnonzero(bootstrap.patient_of == p) for p in range(patients)]
-    one_in = 20
-
-    def intervals() -> None:
-        drawn = ClusterBootstrap.of(owners, disease_of, diseases, resamples=RESAMPLES, seed=0)
-        for row in values:
-            drawn.estimates(row)
-
-    def loop() -> None:
-        every = np.concatenate(values, axis=1)
-        for counts in bootstrap.counts[::one_in]:
-            drawn = np.concatenate([np.tile(boxes_of[p], int(n)) for p, n in enumerate(counts)])
-            for disease in range(diseases):
-                every[drawn[disease_of[drawn] == disease]].mean(axis=0)
-
-    return {
-        f"{RESAMPLES:,} resamples, {rows * measures} means, intervals": intervals,
-        f"means in a loop, 1 in {one_in} resamples run": Part(loop, one_in),
-    }
-
-
-BENCHMARKS: dict[str, Callable[[argparse.Namespace], Sides]] = {
-    "index": index_sides,
-    "cam": cam_sides,
-    "precision": precision_sides,
-    "bootstrap": bootstrap_sides,
-}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -241,8 +241,8 @@ def _fold_models(config: LocalizeConfig, prepared: PreparedData) -> list[FoldMod
         check_markers_kept(fold_models)
     if config.cam_rules is None:
         return fold_models
-    truth, kind = prepared.files.ground_truth, kind_of_maps(config.localizer)
-    return [with_rules(model, config.cam_rules, truth, **kind) for model in fold_models]
+    rules, kind = config.cam_rules, kind_of_maps(config.localizer)
+    return [m for model in fold_models for m in with_rules(model, rules, prepared, **kind)]
 
 
 def predict_images(

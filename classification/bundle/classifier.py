@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cxrloc.classification.bundle.file import read_bundle, read_metadata, rebuilding, write_bundle
+from cxrloc.classification.bundle.file import (
+    is_bundle,
+    read_bundle,
+    read_metadata,
+    rebuilding,
+    write_bundle,
+)
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.classifier import MAP_STRIDES, ChestClassifier, check_name
@@ -140,12 +146,9 @@ def inherited_supervision(weights: Path) -> dict[str, Any] | None:
 
     A Mask R-CNN always learns from boxes.
     """
-    if weights.suffix != ".safetensors" or not weights.is_file():
+    if weights.suffix != ".safetensors" or not weights.is_file() or not is_bundle(weights):
         return None
-    try:
-        metadata = read_metadata(weights)
-    except ValueError:  # plain weights
-        return None
+    metadata = read_metadata(weights)
     if metadata["kind"] == "classifier" and not metadata.get(BOX_SUPERVISION):
         return None
     return {"initial_weights": str(weights)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,19 +13,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from cxrloc.classification.bundle.metadata import KINDS
+from cxrloc.classification.network.content_hash import (
+    HASH,
+    METADATA,
+    check_content,
+    check_hashed,
+    content_sha256,
+)
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.checked import checked
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.files.parse import parse_json
 
-_KEY = "cxrloc"
 _AGAIN = {
     "classifier": "train it again with cxrloc train-gate",
     "maskrcnn": "train it again with cxrloc train-maskrcnn",
     "int8": "make it again with cxrloc quantize",
     "stage": "delete it, and run the same command again",
 }
-_SHA256 = "cxrloc_sha256"  # of the metadata's text and of all tensors
 
 
 def write_bundle(
@@ -51,7 +55,8 @@ def write_bundle(
     }
     with whole_file(path) as temporary:
         try:
-            save_file(plain, temporary, metadata={_KEY: text, _SHA256: _sha256(plain, text)})
+            stated = {METADATA: text, HASH: content_sha256(plain, text)}
+            save_file(plain, temporary, metadata=stated)
         except SafetensorError as error:  # for example on a full disk, instead of an OSError
             raise OSError(f"cannot write {path}: {error}") from error
 
@@ -68,39 +73,51 @@ def read_bundle(
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: for a file that is not a bundle, or a bundle of another kind; for a damaged one,
-            and one with weights that are no finite numbers.
+            one without a hash, and one with weights that are no finite numbers.
     """
     metadata = read_metadata(path, kind)
     with _opened(path) as handle:
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         stated = handle.metadata()
-    again = f"copy it again from where it was made, or {_AGAIN[metadata['kind']]}"
+    again = _AGAIN[metadata["kind"]]
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: the weights {name!r} are NaN or infinite; {again}")
-    if _SHA256 in stated and stated[_SHA256] != _sha256(tensors, stated[_KEY]):
-        raise ValueError(
-            f"{path} is damaged or was changed: its content is not that which was written (the "
-            f"hash differs); {again}"
-        )
+            raise ValueError(
+                f"{path}: the weights {name!r} are NaN or infinite; copy it again from where it "
+                f"was made, or {again}"
+            )
+    check_content(path, tensors, stated, again)
     return tensors, metadata
 
 
 def read_metadata(path: Path, kind: str | None = None) -> dict[str, Any]:
     """Read only the metadata of a bundle; arguments and errors as in `read_bundle`."""
     with _opened(path) as handle:
-        text = (handle.metadata() or {}).get(_KEY)
+        stated = handle.metadata() or {}
+    text = stated.get(METADATA)
     if text is None:
         raise ValueError(
             f"{path} contains tensors but no cxrloc metadata: it is plain weights, not a bundle; "
             "expected a file written by a training tool of this project"
         )
-    metadata: dict[str, Any] = parse_json(text, f"{path}: its metadata {_KEY!r}")
+    metadata: dict[str, Any] = parse_json(text, f"{path}: its metadata {METADATA!r}")
     _check_kind(metadata.get("kind") if isinstance(metadata, dict) else None, path)
-    checked(metadata, KINDS[metadata["kind"]], f"{path}: its metadata", _AGAIN[metadata["kind"]])
+    again = _AGAIN[metadata["kind"]]
+    check_hashed(path, stated, again)
+    checked(metadata, KINDS[metadata["kind"]], f"{path}: its metadata", again)
     if kind is not None and metadata["kind"] != kind:
         raise ValueError(f"{path} is a {metadata['kind']} bundle, expected a {kind} bundle")
     return metadata
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a `.safetensors` file says that a tool of ours wrote it; else it is plain weights.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is no such file, or another's format.
+    """
+    with _opened(path) as handle:
+        return METADATA in (handle.metadata() or {})
 
 
 @contextmanager
@@ -112,15 +129,6 @@ def _opened(path: Path) -> Iterator[Any]:
             yield handle
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
-
-
-def _sha256(tensors: Mapping[str, torch.Tensor], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _check_kind(kind: object, path: Path) -> None:

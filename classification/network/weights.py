@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from cxrloc.classification.network import efficientnet_lite
+from cxrloc.classification.network.content_hash import METADATA, check_content
 
 # prefixes that other programs and our own bundles add to torchvision's tensor names
 _PREFIXES = ("module.", "model.", "backbone.body.", "backbone.")
@@ -69,7 +70,8 @@ def random_and_frozen(report: LoadReport, frozen: Sequence[str]) -> tuple[str, .
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Read tensors from a `.safetensors` file or a foreign `.pth`/`.pt` (with weights_only=True).
 
-    A `state_dict` or `model` entry of a checkpoint is unwrapped, and known prefixes are removed.
+    A `state_dict` or `model` entry of a checkpoint is unwrapped, and known prefixes are removed. A
+    bundle of ours is compared with the hash that it states.
 
     Raises:
         FileNotFoundError, ValueError: if the file is missing, unreadable, or contains no tensors.
@@ -80,11 +82,13 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             "path of a .safetensors or .pth file"
         )
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else _read_foreign(path)
+        state = _read_safe(path) if path.suffix == ".safetensors" else _read_foreign(path)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
-        raise ValueError(f"cannot read {path} as weights: {error}") from error
+        raise ValueError(f"cannot read {path} as weights: {_reason(error)}") from error
     except Exception as error:  # pickle.UnpicklingError: the file wants to run code
-        raise ValueError(f"{path} contains more than tensors and is refused: {error}") from error
+        raise ValueError(
+            f"{path} is damaged or contains more than tensors, and is refused: {_reason(error)}"
+        ) from error
     tensors = {_plain(name): value for name, value in state.items()}
     if not tensors:
         raise ValueError(f"{path} contains no tensors; expected a state dict")
@@ -159,7 +163,27 @@ def _of_torchvision(architecture: str) -> dict[str, torch.Tensor]:
     return {_plain(name): value for name, value in state.items()}
 
 
+def _reason(error: Exception) -> str:
+    """What torch says in one line, without its advice to run the file's code."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said.rpartition("WeightsUnpickler error: ")[2].partition(". ")[0][:300]
+
+
+def _read_safe(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(str(path), framework="pt") as handle:
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        stated = handle.metadata() or {}
+    if METADATA in stated:
+        check_content(path, tensors, stated, "make it again with the command that wrote it")
+    return tensors
+
+
 def _read_foreign(path: Path) -> dict[str, torch.Tensor]:
+    if zipfile.is_zipfile(path):  # as torch writes them; it does not compare their checksums
+        with zipfile.ZipFile(path) as records:
+            damaged = records.testzip()
+        if damaged is not None:
+            raise ValueError(f"damaged: another checksum than was written in {damaged!r}")
     value = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model"):
         if isinstance(value, dict) and isinstance(value.get(key), dict):

@@ -213,15 +213,18 @@ class _Manifest(TypedDict):
 
 
 def _read_manifest(files: PreparedFolder) -> dict[str, Any]:
-    """The manifest, after checking that the files with a hash in it are those it was written for.
+    """The manifest, after checking that the files are those it was written for.
 
     Raises:
-        ValueError: for a manifest or a file that was changed afterwards.
+        ValueError: for a manifest without their hashes, and a file that was changed afterwards.
     """
     manifest: dict[str, Any] = read_json(files.manifest)
     known: _Manifest = checked(manifest, _Manifest, str(files.manifest), AGAIN)
     for file in files.hashed:
-        if known["hashes"].get(file.name) not in (None, file_sha256(file)):
+        stated = known["hashes"].get(file.name)
+        if stated is None:
+            raise ValueError(f"{files.manifest} states no hash of {file.name}; {AGAIN}")
+        if stated != file_sha256(file):
             raise ValueError(
                 f"{file} is not the file that {files.manifest.name} was written for (its hash "
                 f"differs: damaged, or changed by hand); {AGAIN}"

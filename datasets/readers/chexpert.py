@@ -22,7 +22,8 @@ decoding it: with the small release, boxes are in the frame of the small images.
 Error: an unknown label; a path in another form; contradictory rows for one image; a patient in both
     train.csv and valid.csv.
 Warning, counted (an error with `strict=True`): equal duplicate rows (one is kept); no valid.csv; an
-    unreadable image header; a frontal image without AP or PA.
+    unreadable image header; a frontal image without AP or PA; a blank or uncertain label in the
+    test part.
 Note, counted (never an error, since the release itself contains them): age 0 or sex `Unknown` (read
     as unknown); a projection of a frontal image other than AP or PA (`LL`, `RL`; kept as written).
 """
@@ -124,6 +125,7 @@ def _table(files: dict[Path, str], warnings: ReaderWarnings) -> pd.DataFrame:
         warnings.warn("equal duplicate rows dropped", rows["image"][equal].tolist())
         tested = rows["image"][~equal].str.startswith("test/")
         tables.append(rows[~equal].assign(part=np.where(tested, "test", part)))
+        _warn_of_gaps(tables[-1], warnings)
         contrary = tables[-1]["image"].duplicated()
         if contrary.any():
             image = tables[-1]["image"][contrary].iloc[0]
@@ -137,6 +139,13 @@ def _table(files: dict[Path, str], warnings: ReaderWarnings) -> pd.DataFrame:
             "a patient may not be both in training and test: keep the rows in one of the files"
         )
     return pd.concat(tables, ignore_index=True)
+
+
+def _warn_of_gaps(rows: pd.DataFrame, warnings: ReaderWarnings) -> None:
+    """The test part was labelled by radiologists, who leave no label open."""
+    stated = rows[[*CHEXPERT_LABELS]].isin(("1.0", "0.0", "1", "0")).all(axis=1)
+    gaps = rows["image"][~stated & (rows["part"] == "test")].tolist()
+    warnings.warn("images of the test part with blank or uncertain labels", gaps)
 
 
 def _with_patients(path: Path, table: pd.DataFrame, warnings: ReaderWarnings) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,8 +177,12 @@ def check_preparation(path: Path, metadata: Mapping[str, Any], prepared: Prepare
     hashes = metadata.get("manifest", {}).get("hashes", {})
     recorded = metadata.get("folds_sha256") or hashes.get("folds")
     if recorded is None:
-        print(f"{path} does not state its training folds: not checked", file=sys.stderr)
-    elif recorded != file_sha256(folds_path):
+        raise ValueError(
+            f"{path} states no hash of its training folds, so it may have seen images that it "
+            "would predict; train it again. For a model of another data set give --external, or a "
+            "label map with --labels"
+        )
+    if recorded != file_sha256(folds_path):
         raise ValueError(
             f"{path}: trained on other folds than {folds_path}, so it may have seen images "
             "that it would predict; prepare with the same settings, or train again. For a model "
@@ -198,8 +203,21 @@ def check_markers_kept(fold_models: Sequence[FoldModel]) -> None:
 
 
 def with_rules(
-    model: FoldModel, path: Path, truth: Path, *, aligned: bool, probabilities: bool
-) -> FoldModel:
-    """The model with the rules of its fold from a file of `cxrloc tune-cam`."""
-    rules = rules_of_fold(path, model.fold, truth, aligned=aligned, probabilities=probabilities)
-    return replace(model, cam_rules=rules)
+    model: FoldModel, path: Path, prepared: PreparedData, *, aligned: bool, probabilities: bool
+) -> list[FoldModel]:
+    """The model with box rules from a file of `cxrloc tune-cam`, once for each fold of its images.
+
+    A model of a fold has the images of that fold. One without, such as of the official split, may
+    have images of all: each is boxed by the rules that were tuned on the other folds' patients.
+    """
+    truth, folds = prepared.files.ground_truth, prepared.folds
+    boxed = {folds[r.image_id] for r in prepared.radiographs if r.boxes}
+    of_rules = partial(
+        rules_of_fold, path, ground_truth=truth, aligned=aligned, probabilities=probabilities
+    )
+    parts = []
+    for fold in sorted({folds[r.image_id] for r in model.images}):
+        images = tuple(r for r in model.images if folds[r.image_id] == fold)
+        rules = of_rules(fold, has_boxes=fold in boxed)
+        parts.append(replace(model, images=images, cam_rules=rules))
+    return parts

@@ -172,30 +172,31 @@ def _sized_rule(values: _Rule) -> SizedRule:
 
 def rules_of_fold(
     path: Path,
-    fold: int | None,
+    fold: int,
     ground_truth: Path,
     *,
     aligned: bool,
     probabilities: bool = False,
+    has_boxes: bool = True,
 ) -> dict[str, SizedRule]:
     """Read the rules for the images of one test fold and check that no box of theirs was used.
 
     Args:
         path: rules file.
-        fold: test fold of the images and of the model that boxes them; None if unknown.
+        fold: test fold of the images and of the model that boxes them, if that has one.
         ground_truth: file of the boxes that the folds belong to.
         aligned: placement of the maps to apply the rules to.
         probabilities: whether these maps hold probabilities (guided_cam).
+        has_boxes: whether any image of the fold has one; if not, all boxes are those of other
+            folds, and the rules tuned on all of them are this fold's.
 
     Raises:
         ValueError: if the rules are for other boxes, other folds or maps of another kind.
     """
     rules = read_cam_rules(path)
-    if fold is None:
-        raise ValueError(f"{path} has rules by test fold, but the model has no fold")
     if rules.folds_from != FOLDS_OF_THE_GROUND_TRUTH:
         raise ValueError(
-            f"{path}: its folds come from {rules.folds_from}, not from the models; prepare the "
+            f"{path}: its folds come from {rules.folds_from}, not from the data set; prepare the "
             "ground truth with folds and tune again"
         )
     if rules.ground_truth_sha256 != file_sha256(ground_truth):
@@ -214,6 +215,8 @@ def rules_of_fold(
             f"{path} was tuned on {kinds[rules.probabilities]} of {rules.localizer}, but this "
             f"localizer's maps are {kinds[probabilities]}; tune again on its own maps"
         )
+    if fold not in rules.folds and not has_boxes:
+        return dict(rules.for_new_images)
     if fold not in rules.folds:
         raise ValueError(f"{path} has no rules for fold {fold}, only for {list(rules.folds)}")
     return dict(rules.folds[fold])

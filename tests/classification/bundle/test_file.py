@@ -14,12 +14,14 @@ from safetensors.torch import save_file
 
 from cxrloc.classification.bundle.classifier import (
     ClassifierBundle,
+    inherited_supervision,
     load_classifier,
     save_classifier,
 )
 from cxrloc.classification.bundle.file import read_bundle, read_metadata, write_bundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.classification.network.weights import read_weights
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 
 
@@ -120,6 +122,26 @@ def test_another_weight_or_word_than_was_written_is_refused(tmp_path: Path) -> N
         path.write_bytes(whole.replace(old, new, 1))
         with pytest.raises(ValueError, match=r"is damaged or was changed: .*train it again"):
             read_bundle(path)
+
+
+def test_a_bundle_without_a_hash_is_refused_by_every_way_to_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "classifier.safetensors"
+    metadata = {"cxrloc": json.dumps({"kind": "classifier", "diseases": ["Mass"]})}
+    save_file({"a": torch.ones(3)}, path, metadata)
+    for read in (read_bundle, read_metadata, read_weights, inherited_supervision):
+        with pytest.raises(ValueError, match=r"no hash of its content .*again with") as error:
+            read(path)
+        assert str(path) in str(error.value)
+
+
+def test_a_changed_bundle_is_refused_as_initial_weights_too(tmp_path: Path) -> None:
+    path = tmp_path / "classifier.safetensors"
+    write_bundle(path, {"model.a": torch.ones(64)}, {"kind": "classifier"})
+    assert list(read_weights(path)) == ["a"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4] + torch.zeros(1).numpy().tobytes())
+    with pytest.raises(ValueError, match="is damaged or was changed"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,23 @@ def test_a_pth_that_would_run_code_is_refused_and_runs_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save({"weight": _Hostile()}, tmp_path / "hostile.pth", pickle_module=pickle)
-    with pytest.raises(ValueError, match=r"hostile\.pth contains more than tensors and is refused"):
+    with pytest.raises(
+        ValueError, match=r"hostile\.pth .*more than tensors, and is refused"
+    ) as error:
         read_weights(tmp_path / "hostile.pth")
     assert "stranger" not in capsys.readouterr().out
+    assert "weights_only" not in str(error.value)  # torch's advice to run the code all the same
+    assert "\n" not in str(error.value)
+
+
+def test_a_changed_value_in_a_pth_is_told_by_its_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.full((64,), 1.5)}, path)
+    whole = path.read_bytes()
+    middle = whole.index(torch.full((9,), 1.5).numpy().tobytes())
+    path.write_bytes(whole[:middle] + b"\1" + whole[middle + 1 :])
+    with pytest.raises(ValueError, match=r"a\.pth .*another checksum"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("name", ["broken.pth", "broken.safetensors"])

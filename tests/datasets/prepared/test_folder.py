@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -81,6 +82,15 @@ def test_the_manifest_holds_the_hashes_of_sources_and_folds(written: Path) -> No
         "image_id,patient_id,fold\na.png,1,0\nb.png,3,0\n"
     )
     assert (written / "summary.txt").read_text() == "all of it\n"
+
+
+@pytest.mark.parametrize("name", ["index.json", "folds.csv", "ground_truth.json"])
+def test_a_manifest_without_the_hash_of_a_file_is_refused(written: Path, name: str) -> None:
+    manifest = json.loads((written / "manifest.json").read_text())
+    del manifest["hashes"][name]
+    (written / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=f"states no hash of {name}; run cxrloc prepare again"):
+        load_prepared(written)
 
 
 def test_no_temporary_files_remain_and_a_second_writing_replaces_the_first(

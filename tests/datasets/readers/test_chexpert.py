@@ -90,6 +90,12 @@ def test_what_the_release_itself_does_not_know_is_a_note(chexpert_tree: Any) -> 
     }
 
 
+def test_a_test_part_with_open_labels_is_warned_of(chexpert_tree: Any) -> None:
+    blank = [row(HELD_OUT, REFERENCE.replace("1.0", "", 1), "Male,73,Frontal,AP")]
+    index = chexpert.index(chexpert_tree(TRAIN, blank))
+    assert dict(index.warnings) == {"images of the test part with blank or uncertain labels": 1}
+
+
 def test_frontal_only_leaves_the_laterals_out(chexpert_tree: Any) -> None:
     index = chexpert.index(chexpert_tree(TRAIN, VALID), frontal_only=True)
     assert [r.image_id for r in index.radiographs] == [FRONTAL, SECOND, HELD_OUT]

@@ -14,6 +14,7 @@ from builders import prepare, tiny_classifier
 from cxrloc.classification.bundle.classifier import save_classifier
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.prepared.coco import load_coco
+from cxrloc.datasets.provenance.sidecar import read_provenance
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.localization.analyses.ladder.cam_tuning import tune
 from cxrloc.localization.cam.heat_maps import read_heat_maps
@@ -113,6 +114,30 @@ def test_the_ladders_tuned_rung_is_the_iou_of_the_tuned_localizer(
     assert "no box of" in "".join(lines[:6])
 
 
+def test_a_model_of_no_fold_boxes_each_fold_by_the_rules_tuned_on_the_others(
+    prepared: Path, tmp_path: Path
+) -> None:
+    """As a gate of the official split does, which has seen no boxed patient at all."""
+    gate = tmp_path / "classifier.safetensors"
+    bundle = tiny_classifier(
+        DISEASES, architecture="resnet18", size=FRAME, metadata={"fold": None, "k": None}
+    )
+    save_classifier(gate, bundle)
+    path = tmp_path / "x.maps.safetensors"
+    boxes_by(prepared, gate, "--maps", path)
+    maps, coco = read_heat_maps(path), load_coco(prepared / "ground_truth.json")
+    truth = ground_truth_from_coco(coco)
+    assert maps.folds is None
+
+    out = boxes_by(prepared, gate, "--cam-rules", tuned_rules(prepared, path))
+
+    scores = score_boxes(place(truth, read_predictions(out, coco)))
+    np.testing.assert_array_equal(scores.iou, tune(truth, maps).tuned_iou)
+    provenance = read_provenance(out)
+    assert provenance is not None
+    assert [len(images) for images in provenance.images_by_model.values()] == [9]
+
+
 @pytest.mark.slow
 def test_keeping_maps_changes_no_box(prepared: Path, run_folder: Path) -> None:
     path = prepared.parent / "x.maps.safetensors"
@@ -179,7 +204,7 @@ def test_a_ground_truth_without_folds_is_tuned_but_its_rules_fit_no_run(
     assert "5 patient folds drawn with seed 0" in capsys.readouterr().err
     assert list(yaml.safe_load(rules.read_text())["folds"]) == [0, 1, 2, 3, 4]
     argv = ("--localizer", "grad_cam", "--gate", run_folder, "--cam-rules", rules)
-    assert "not from the models" in localize_error(prepared, capsys, *argv)
+    assert "not from the data set" in localize_error(prepared, capsys, *argv)
 
 
 def test_maps_of_other_images_are_an_error(

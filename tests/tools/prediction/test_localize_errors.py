@@ -73,6 +73,7 @@ def test_a_missing_fold_is_an_error_that_names_it(
             {"manifest": {"hashes": {"folds": "0" * 64}}},
             "may have seen images that it would predict",
         ),
+        ({"manifest": {}}, "states no hash of its training folds"),
         (  # where a Mask R-CNN's bundle notes its folds
             {"manifest": {}, "metadata": {"fold": 1, "k": K, "folds_sha256": "0" * 64}},
             "may have seen images that it would predict",

@@ -17,6 +17,7 @@ import pytest
 from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.prepared.folder import write_prepared
 from cxrloc.datasets.provenance.image_lists import read_training_images, write_training_images
@@ -177,9 +178,9 @@ def test_images_of_the_gate_and_of_the_validation_fold_count_as_seen(
     model, _ = build_classifier("resnet18", 2, seed=0)
     metadata = {"fold": 0, "k": 3}
     thresholds = dict.fromkeys(DISEASES, 0.5)
-    save_classifier(
-        gate, ClassifierBundle(model, DISEASES, thresholds, Preprocessing(64), {}, {}, metadata)
-    )
+    manifest = {"hashes": {"folds": file_sha256(prepared / "folds.csv")}}
+    facts = ({}, manifest, metadata)
+    save_classifier(gate, ClassifierBundle(model, DISEASES, thresholds, Preprocessing(64), *facts))
     elsewhere = Radiograph("elsewhere.png", None, "p99", "PA", {})
     write_training_images(gate, {"train": [elsewhere]})
     more = ("--data.folds=[0]", "--data.validation=true", "--train.epochs=1")
@@ -240,3 +241,6 @@ def test_a_gate_that_saw_the_test_images_is_refused(tmp_path: Path) -> None:
         check_gate(path, 0, "abc")
     with pytest.raises(ValueError, match="trained with other folds"):
         check_gate(path, 1, "def")
+    write_bundle(path, {"a": torch.zeros(1)}, {"kind": "classifier", "fold": 1})
+    with pytest.raises(ValueError, match="states no hash of its training folds; train it again"):
+        check_gate(path, 1, "abc")

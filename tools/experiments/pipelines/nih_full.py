@@ -100,6 +100,14 @@ class NihFullConfig:
         return self.folder / "grad_cam.maps.safetensors"
 
     @property
+    def rules(self) -> Path:
+        return self.folder / "grad_cam_rules.yaml"
+
+    @property
+    def tuned_cam(self) -> Path:
+        return self.folder / "grad_cam_tuned.json"
+
+    @property
     def report(self) -> Path:
         return self.folder / "comparison" / "report.html"
 
@@ -115,7 +123,7 @@ def _run(config: NihFullConfig) -> None:
     steps = [
         prepare_step(config.nih, config.prepared),
         *training_steps(config),
-        cam_step(config),
+        *cam_steps(config),
         compare_step(config),
     ]
     run_steps(steps, lambda: predict_step(config))
@@ -156,20 +164,42 @@ def _sharing(training: Path, most: int) -> int:
     return max(n for n in range(1, most + 1) if batch % n == 0)
 
 
-def cam_step(config: NihFullConfig) -> Step:
-    arguments = ["localize", "--localizer", "grad_cam", "--gate", str(config.gate.path)]
-    arguments += ["--prepared", str(config.prepared.path), "--images", "test"]
-    arguments += ["--maps", str(config.maps), "--remove-markers", "mask"]
-    arguments += ["--device", config.device, "--out", str(config.cam)]
-    made_of = config.gate.classifier, config.prepared.ground_truth
-    return Step(
-        "Box the images of the official test part by Grad-CAM", arguments, config.cam, made_of
-    )
+def cam_steps(config: NihFullConfig) -> list[Step]:
+    """Grad-CAM as published, and with rules that were tuned on the boxes of other patients."""
+    truth = config.prepared.ground_truth
+    made_of = config.gate.classifier, truth
+    localize = ["localize", "--localizer", "grad_cam", "--gate", str(config.gate.path)]
+    localize += ["--prepared", str(config.prepared.path), "--images", "test"]
+    localize += ["--device", config.device]
+    maps = ["--maps", str(config.maps), "--remove-markers", "mask", "--out", str(config.cam)]
+    tune = ["tune-cam", "--maps", str(config.maps), "--ground-truth", str(truth)]
+    rules = ["--cam-rules", str(config.rules), "--out", str(config.tuned_cam)]
+    return [
+        Step(
+            "Box the images of the official test part by Grad-CAM",
+            [*localize, *maps],
+            config.cam,
+            made_of,
+        ),
+        Step(
+            "Tune Grad-CAM's boxes for each fold on the other folds' patients",
+            [*tune, "--out", str(config.rules)],
+            config.rules,
+            (config.maps, truth),
+        ),
+        Step(
+            "Box the same images by Grad-CAM with the tuned rules",
+            [*localize, *rules],
+            config.tuned_cam,
+            (*made_of, config.rules),
+        ),
+    ]
 
 
 def compare_step(config: NihFullConfig) -> Step:
     files = {
         "grad_cam": config.cam,
+        "grad_cam_tuned": config.tuned_cam,
         "mask_rcnn": config.detector.boxes,
         "mask_rcnn_mask_box": config.detector.mask_boxes,
     }

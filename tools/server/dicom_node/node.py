@@ -39,34 +39,25 @@ import importlib
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from cxrloc.classification.run_folder import bundle_at
-from cxrloc.configs.command_line import (
-    add_any_image,
-    add_model_options,
-    add_tls,
-    port_number,
-    run_tool,
-    tool_parser,
-)
-from cxrloc.datasets.dicom.web.options import add_polling_options, pollers, server_of
+from cxrloc.configs.command_line import run_tool
+from cxrloc.datasets.dicom.web.options import pollers, server_of
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.files.runs.locks import BeingWrittenError, writes_folder
 from cxrloc.datasets.files.runs.stopping import tidied
 from cxrloc.detection.run_config import MASK_RCNN
-from cxrloc.localization.dicom_output.c_store import checked_title, parse_peer
-from cxrloc.tools.server.dicom_node.callers import Callers, check_callers, parse_caller
+from cxrloc.localization.dicom_output.c_store import parse_peer
+from cxrloc.tools.server.dicom_node.callers import Callers, check_callers
 from cxrloc.tools.server.dicom_node.durable_queue.database import FILE_NAME
 from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds, DurableQueue
 from cxrloc.tools.server.dicom_node.durable_queue.repair import repair, requeue
 from cxrloc.tools.server.dicom_node.durable_queue.summary import summary
 from cxrloc.tools.server.dicom_node.intake import Intake
+from cxrloc.tools.server.dicom_node.options import TLS, node_parser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cxrloc.datasets.dicom.web.server import DicomWebServer
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser
     from cxrloc.localization.dicom_output.origin import Origin
@@ -75,17 +66,14 @@ if TYPE_CHECKING:
     from cxrloc.tools.server.dicom_node.service import Node
     from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics, StatusServer
 
-Parsed = TypeVar("Parsed")
-_PORT, _HEALTH_PORT = 11112, 11113
 _GRACE_S = 4.0  # of SIGTERM, for the image in hand
-_TLS = "tls://"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until stopped, or look at its queue; returns the exit status."""
     return run_tool(
         "node",
-        lambda: _run(_parser().parse_args(argv)),
+        lambda: _run(node_parser(__doc__).parse_args(argv)),
         "what was acknowledged is in its folder; the same command goes on",
         grace=_GRACE_S,
     )
@@ -179,10 +167,10 @@ def _archives(arguments: argparse.Namespace, web: DicomWebServer | None) -> list
 
     archives: dict[str, Destination] = {} if web is None else {web.url: DicomWebArchive(web)}
     for word in arguments.send_to:
-        peer = parse_peer(word.removeprefix(_TLS))
+        peer = parse_peer(word.removeprefix(TLS))
         tls = (
             client_context(arguments.certificate, arguments.key, arguments.trusted)
-            if word.startswith(_TLS)
+            if word.startswith(TLS)
             else None
         )
         archives[str(peer)] = Archive(peer, arguments.aet, tls)
@@ -230,112 +218,6 @@ def _pages(arguments: argparse.Namespace, node: Node, metrics: NodeMetrics) -> S
     host = arguments.host if token or arguments.host in LOOPBACK else LOOPBACK[0]
     app = status_app(node.queue, metrics, node.faults, token)
     return StatusServer(app, host, arguments.health_port, arguments.certificate, arguments.key)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = tool_parser(__doc__)
-    add_model_options(parser, required=False)
-    add_any_image(parser, body_part=True)
-    _add_network(parser)
-    add_polling_options(parser)
-    queue = parser.add_argument_group("queue")
-    queue.add_argument(
-        "--folder",
-        type=Path,
-        default=Path("cxrloc_node"),
-        help="holds the queue and its images (default: cxrloc_node in the current folder)",
-    )
-    queue.add_argument(
-        "--queue",
-        type=_positive,
-        default=Bounds.images,
-        metavar="N",
-        help=f"images that may wait to be answered (default: {Bounds.images}); past it, and past "
-        "--gigabytes, the node answers out of resources",
-    )
-    queue.add_argument(
-        "--gigabytes",
-        type=_positive,
-        default=Bounds.bytes // 10**9,
-        metavar="N",
-        help=f"that the files may take on the disk (default: {Bounds.bytes // 10**9})",
-    )
-    queue.add_argument(
-        "--status", action="store_true", help="print what waits, was sent and failed, and end"
-    )
-    queue.add_argument(
-        "--requeue",
-        nargs="*",
-        metavar="IMAGE",
-        help="send failed images on their way again, all or those named as in --status, and end",
-    )
-    return parser
-
-
-def _add_network(parser: argparse.ArgumentParser) -> None:
-    network = parser.add_argument_group("network")
-    network.add_argument(
-        "--aet", type=_checked(checked_title), default="CXRLOC", help="AE title (default: CXRLOC)"
-    )
-    network.add_argument(
-        "--port", type=port_number, default=_PORT, help=f"port for DICOM (default: {_PORT})"
-    )
-    network.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
-    )
-    network.add_argument(
-        "--from",
-        dest="callers",
-        type=_checked(parse_caller),
-        action="append",
-        default=[],
-        metavar="AET@ADDRESS",
-        help="who may send: AE title and address or network; repeat it for others",
-    )
-    network.add_argument(
-        "--send-to",
-        type=_checked(_destination),
-        action="append",
-        default=[],
-        metavar="AET@HOST:PORT",
-        help="who gets the results, tls://AET@HOST:PORT by TLS; repeat it for others",
-    )
-    network.add_argument(
-        "--health-port",
-        type=port_number,
-        default=_HEALTH_PORT,
-        metavar="PORT",
-        help=f"port for /healthz and /metrics (default: {_HEALTH_PORT})",
-    )
-    network.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="token that clients of /metrics must send"
-    )
-    add_tls(parser, "the node")
-    trust = "PEM: callers, and those sent to by TLS, must have a certificate of these authorities"
-    network.add_argument("--trusted", type=Path, metavar="FILE", help=trust)
-
-
-def _destination(word: str) -> str:
-    parse_peer(word.removeprefix(_TLS))
-    return word
-
-
-def _positive(word: str) -> int:
-    if not (word.isdecimal() and int(word) > 0):
-        raise argparse.ArgumentTypeError(f"{word!r}, expected a whole number from 1")
-    return int(word)
-
-
-def _checked(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
-    """Parse a word of the command line; what is wrong with it becomes a usage error."""
-
-    def parsed(word: str) -> Parsed:
-        try:
-            return parse(word)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parsed
 
 
 if __name__ == "__main__":

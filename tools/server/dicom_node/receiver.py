@@ -86,7 +86,13 @@ class Receiver:
         """
         silence_libraries()
         entity = self._entity()
-        self._server = _server(entity, self._handlers(), self)
+        try:
+            self._server = _server(entity, self._handlers(), self)
+        except OSError as error:
+            raise OSError(
+                f"cannot listen on {self.host}:{self.port} for DICOM ({error.strerror}); choose "
+                "another --port or --host"
+            ) from None
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()

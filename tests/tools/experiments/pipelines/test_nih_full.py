@@ -52,13 +52,13 @@ def test_a_dry_run_does_every_step_on_all_images_and_a_second_does_only_what_is_
     make_phantom(PhantomConfig(patients=36, seed=3, image_size=64), nih, workers=1)
     command = ["--nih", str(nih), "--out", str(out), "--weights", "none", "--device", "cpu"]
     assert main([*command, "--dry-run"]) == 0
-    verbs = ["prepare", "train-gate", "train-maskrcnn", "localize", "compare", "predict"]
-    assert done == verbs
+    boxes = ["localize", "tune-cam", "localize"]
+    assert done == ["prepare", "train-gate", "train-maskrcnn", *boxes, "compare", "predict"]
     assert "Dry run: the figures mean nothing" in capsys.readouterr().out
     assert not (out / "gate").exists()  # nothing that the real run would take for its own
     dry = out / "dry_run"
     tested = _ground_truth(out / "prepared" / "ground_truth_test.json")
-    for results in ("grad_cam.json", "maskrcnn/mask_rcnn.json"):
+    for results in ("grad_cam.json", "grad_cam_tuned.json", "maskrcnn/mask_rcnn.json"):
         provenance = read_provenance(dry / results)
         assert provenance is not None
         looked_at = [image for images in provenance.images_by_model.values() for image in images]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pydicom
 import pytest
-from starlette.testclient import TestClient
+from fastapi.testclient import TestClient
 
 from builders import chest_pixels
 from cxrloc.localization.dicom_output.c_store import Peer
@@ -82,7 +82,7 @@ def test_what_is_no_chest_is_a_dead_letter_with_its_reason(
     wait_until(lambda: queue.states() == {"failed": 1})
     key = key_of(pydicom.dcmread(cut).SOPInstanceUID)
     assert "pixel" in (queue.spool.failed / key / "reason.txt").read_text().lower()
-    assert (queue.spool.failed / key / "image.dcm").read_bytes() == cut.read_bytes()
+    assert pydicom.dcmread(queue.spool.failed / key / "image.dcm") == pydicom.dcmread(cut)
     assert receiver.stored == []
 
 

@@ -47,6 +47,7 @@ class Target:
         mutations: ways to change it, each as often as the others.
         hashed: its content is held to a hash, so that no change is valid.
         unbounded: it may say any finite number.
+        gaps: it may leave any value out.
     """
 
     loader: str
@@ -55,6 +56,7 @@ class Target:
     mutations: Sequence[Mutation]
     hashed: bool = False
     unbounded: bool = False
+    gaps: bool = False
 
 
 @dataclass
@@ -130,17 +132,18 @@ def _outcome(target: Target, before: Sequence[Any], before_said: str) -> tuple[s
         return TRACEBACK, f"{type(facts).__name__}: {str(facts)[:300]}"
     if said != before_said or facts == before:
         return RIGHT, ""
-    odd = [fact for fact in facts if _is_odd(fact, target.unbounded)]
-    if target.hashed or len(odd) > sum(_is_odd(fact, target.unbounded) for fact in before):
+    odd = [fact for fact in facts if _is_odd(fact, target)]
+    if target.hashed or len(odd) > sum(_is_odd(fact, target) for fact in before):
         return SILENT, f"other content than was written, {odd[:3]!r}"[:300]
     return CHANGED, ""
 
 
-def _is_odd(fact: Any, unbounded: bool) -> bool:
+def _is_odd(fact: Any, target: Target) -> bool:
     if isinstance(fact, str):
-        return fact == _NAN or "\0" in fact or len(fact) > _LONGEST_NAME
+        gap = fact == _NAN and not target.gaps
+        return gap or "\0" in fact or len(fact) > _LONGEST_NAME
     if isinstance(fact, float | int):
-        return not math.isfinite(fact) or (abs(fact) > _LARGEST and not unbounded)
+        return not math.isfinite(fact) or (abs(fact) > _LARGEST and not target.unbounded)
     return False
 
 

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
-from cxrloc.classification.bundle.classifier import (
-    ClassifierBundle,
-    load_classifier,
-    save_classifier,
-)
-from cxrloc.classification.bundle.file import read_bundle, write_bundle
-from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
 from cxrloc.classification.metrics.scored_images import (
     ScoredImages,
     read_scored_images,
     write_scored_images,
 )
-from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.runs.examination_report import EXAMINATION_POINTS, read_points
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.files.storage import Storage
@@ -50,8 +42,6 @@ from cxrloc.datasets.shards.format import REJECTS, manifest_name
 from cxrloc.datasets.shards.manifest import read_rejects
 from cxrloc.datasets.shards.plan import plan_shards
 from cxrloc.datasets.shards.read import ShardSet
-from cxrloc.detection.config import DetectorConfig
-from cxrloc.detection.mask_rcnn import bundle_metadata
 from cxrloc.localization.analyses.chexlocalize.format import TASKS, empty_mask, read_segmentations
 from cxrloc.localization.cam.boxes import CamBoxRule
 from cxrloc.localization.cam.heat_maps import HeatMaps, read_heat_maps, write_heat_maps
@@ -60,7 +50,10 @@ from cxrloc.localization.diagnosis.finished import read_done, source_facts
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.results_file import read_results, write_predictions
-from cxrloc.tools.experiments.benchmarks.fuzz.campaign import Target
+from cxrloc.tools.experiments.benchmarks.fuzz.campaign import Target, fuzz
+from cxrloc.tools.experiments.benchmarks.fuzz.image_targets import image_targets
+from cxrloc.tools.experiments.benchmarks.fuzz.label_targets import label_targets
+from cxrloc.tools.experiments.benchmarks.fuzz.model_targets import model_targets
 from cxrloc.tools.experiments.benchmarks.fuzz.mutations import JSON, TENSORS, TEXT, damaged
 from cxrloc.tools.experiments.benchmarks.fuzz.reader_targets import reader_targets
 
@@ -71,9 +64,18 @@ _SIDE = 64
 def targets(folder: Path) -> list[Target]:
     """Every loader with its file, in `folder`."""
     radiographs = _radiographs(folder / "images")
-    makers = (_bundles, _gate_files, _prepared, _coco_files, _shards, _run_files)
+    makers = (_gate_files, _prepared, _coco_files, _shards, _run_files)
     ours = [target for make in makers for target in make(folder, radiographs)]
-    return [*ours, *reader_targets(folder)]
+    models, images = model_targets(folder / "models"), image_targets(folder / "pictures")
+    return [*models, *ours, *reader_targets(folder), *label_targets(folder), *images]
+
+
+def fuzz_table(mutations: int, seed: int) -> int:
+    """Print what came of so many mutations of all files; 1 if a loader did wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        campaign = fuzz(targets(Path(folder) / "files"), mutations, seed)
+    print("\n".join([campaign.table(), *campaign.wrong]))
+    return int(bool(campaign.wrong))
 
 
 def _radiographs(folder: Path) -> list[Radiograph]:
@@ -89,31 +91,6 @@ def _radiographs(folder: Path) -> list[Radiograph]:
         facts = {"sex": "F", "age_years": 40.0 + n, "study_id": f"s{n}"}
         made.append(Radiograph(path.name, path, f"p{n}", "PA", labels, boxes, size, **facts))  # type: ignore[arg-type]
     return made
-
-
-def _bundles(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]:
-    gate, detector = folder / "classifier.safetensors", folder / "maskrcnn.safetensors"
-    model, _ = build_classifier("simple_cnn", len(DISEASES))
-    save_classifier(
-        gate,
-        ClassifierBundle(
-            model,
-            DISEASES,
-            {"Mass": 0.5, "Nodule": None},
-            Preprocessing(_SIDE),
-            {"Mass": (0.5, 0.25)},
-            {"config": {"data": {"prepared": "data"}}, "hashes": {"folds": "ab"}},
-            {"fold": 1, "k": 3},
-        ),
-    )
-    config = DetectorConfig(diseases=DISEASES, size=_SIDE)
-    weights = {"a.weight": torch.rand(8, 8), "a.count": torch.tensor(3)}
-    write_bundle(detector, weights, bundle_metadata(config, {"fold": 1, "k": 3}))
-    loaders: dict[str, tuple[Path, Callable[[Path], Any]]] = {
-        "bundle of a gate": (gate, load_classifier),
-        "bundle of a detector": (detector, partial(read_bundle, kind="maskrcnn")),
-    }
-    return [Target(name, *loader, TENSORS, hashed=True) for name, loader in loaders.items()]
 
 
 def _gate_files(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]:
