@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from builders import tiny_classifier
-from cxrloc.classification.inference.gate import Gate, decide
+from cxrloc.classification.inference.gate import Gate
+from cxrloc.classification.inference.gate_output import decide
 from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
 from cxrloc.datasets.radiograph import LoadedImage
 

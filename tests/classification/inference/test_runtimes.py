@@ -18,7 +18,8 @@ from torch import nn
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference import onnx_export as exporting
-from cxrloc.classification.inference.gate import Gate, GateOutput
+from cxrloc.classification.inference.gate import Gate
+from cxrloc.classification.inference.gate_output import GateOutput
 from cxrloc.classification.inference.int8_calibration import calibrate
 from cxrloc.classification.inference.onnx_export import exported, folded
 from cxrloc.classification.inference.runtimes import INT8, RUNTIMES, load_runtime
