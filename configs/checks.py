@@ -22,10 +22,17 @@ class Expected:
     words: str
 
 
-Count = Annotated[int, Expected(lambda v: v >= 1, "at least 1")]
-NonNegativeInt = Annotated[int, Expected(lambda v: v >= 0, "0 or more")]
-NonNegativeFloat = Annotated[float, Expected(lambda v: v >= 0, "0 or more")]
-PositiveFloat = Annotated[float, Expected(lambda v: v > 0, "more than 0")]
+_MOST = 1_000_000_000  # below what a 32-bit integer holds
+_LARGEST = 1e6
+
+Count = Annotated[int, Expected(lambda v: 1 <= v <= _MOST, "at least 1 (and at most 10^9)")]
+NonNegativeInt = Annotated[int, Expected(lambda v: 0 <= v <= _MOST, "0 or more (up to 10^9)")]
+NonNegativeFloat = Annotated[
+    float, Expected(lambda v: 0 <= v <= _LARGEST, "0 or more (up to 10^6)")
+]
+PositiveFloat = Annotated[
+    float, Expected(lambda v: 0 < v <= _LARGEST, "more than 0 (and at most 10^6)")
+]
 Share = Annotated[float, Expected(lambda v: 0 <= v < 1, "a share in [0, 1)")]
 InnerShare = Annotated[float, Expected(lambda v: 0 < v < 1, "a share in (0, 1)")]
 
@@ -37,7 +44,7 @@ def require(ok: bool, key: str, value: object, expected: str) -> None:
         ValueError: naming key, value and expectation, unless `ok`.
     """
     if not ok:
-        raise ValueError(f"{key}: got {value!r}, expected {expected}")
+        raise ValueError(f"{key}: got {value!r:.100}, expected {expected}")
 
 
 def check_fields(settings: Any, prefix: str = "") -> None:

@@ -15,15 +15,16 @@ import argparse
 import contextlib
 import contextvars
 import dataclasses
+import itertools
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from cxrloc.configs.extras import what_to_install
-from cxrloc.configs.help_page import PageFormatter, split_page
+from cxrloc.configs.help_page import PageFormatter, split_page, suggestion
 from cxrloc.datasets.files.addresses import path_or_address
 from cxrloc.datasets.files.runs.shown_paths import own_setting
 from cxrloc.datasets.files.runs.stopping import GRACE, Stop, end_children, stopping
@@ -56,6 +57,10 @@ class _ToolParser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args([with_home(word) for word in words], namespace)
+
+    def error(self, message: str) -> NoReturn:
+        options = itertools.chain(*(action.option_strings for action in self._actions))
+        super().error(message + suggestion(message, options))
 
 
 def with_home(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from cxrloc.configs.help_page import add_full_paths, fill, split_page
+from cxrloc.configs.help_page import add_full_paths, fill, split_page, suggestion
 from cxrloc.datasets.files.parse import read_yaml
 
 _LONGEST_CHOICES = 40  # characters, beside an option
@@ -64,6 +64,7 @@ class ConfigParser(ArgumentParser):
             super().error(message, ex)
         self.print_usage(sys.stderr)
         said = " ".join(message.split())
+        said += suggestion(said, itertools.chain(*(a.option_strings for a in self._actions)))
         files = ", ".join(name for name in self.files if name not in said)
         self.exit(2, f"{self.prog}: error: {said}{files and f' (with --config {files})'}\n")
 

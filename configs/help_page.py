@@ -7,8 +7,11 @@ all other blocks are paragraphs, wrapped to the width of the terminal.
 from __future__ import annotations
 
 import argparse
+import difflib
 import inspect
+import re
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 from cxrloc.datasets.files.runs.shown_paths import keep_full_paths
@@ -64,3 +67,33 @@ def add_full_paths(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="write whole paths into manifests and reports (default: from the results' folder)",
     )
+
+
+_UNKNOWN_OPTION = re.compile(r"unrecognized arguments: .*?(--[^\s=]+)")
+_UNKNOWN_KEYS = (  # as jsonargparse says it of a file: the last has its group
+    re.compile(r"Option '(?P<key>[^']+)' is not accepted"),
+    re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<key>[^']+)'"),
+)
+
+
+def suggestion(message: str, options: Iterable[str]) -> str:
+    """The known option nearest to the unknown one in an error: `; did you mean ...?`, or nothing.
+
+    Args:
+        options: as on the command line, such as `--train.epochs`.
+    """
+    options = list(options)
+    option = _UNKNOWN_OPTION.search(message)
+    if option:
+        near = _nearest(option[1], options)
+        return f"; did you mean {near}?" if near else ""
+    for pattern in _UNKNOWN_KEYS:
+        if key := pattern.search(message):
+            name = ".".join(key.groupdict().values())
+            near = _nearest(name, [o.removeprefix("--").replace("-", "_") for o in options])
+            return f"; did you mean {near}?" if near else ""
+    return ""
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.7)), "")

@@ -8,6 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cxrloc.classification.run_folder import RunFolder
+from cxrloc.configs.checks import (
+    Count,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    Share,
+    check_fields,
+)
 
 # defaults of torchvision's and detectron2's Mask R-CNN that none of our runs has changed
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # height / width of the anchors of every level
@@ -140,11 +148,14 @@ class AugmentConfig:
         flip: probability of a left-right flip.
     """
 
-    scale: float = 0.1
-    translate: float = 0.05
-    brightness: float = 0.08
-    contrast: float = 0.15
-    flip: float = 0.0
+    scale: Share = 0.1
+    translate: Share = 0.05
+    brightness: Share = 0.08
+    contrast: Share = 0.15
+    flip: Share = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "train.augment.")
 
 
 @dataclass(frozen=True)
@@ -169,37 +180,26 @@ class TrainConfig:
         patience: validations without a better AP until the training stops; 0 never stops it.
     """
 
-    epochs: int = 20
-    epoch_steps: int = 0
-    batch_size: int = 4
+    epochs: Count = 20
+    epoch_steps: NonNegativeInt = 0
+    batch_size: Count = 4
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 3e-4
-    backbone_lr_factor: float = 1.0
-    weight_decay: float = 1e-4
-    warmup_steps: int = 50
-    clip_norm: float = 5.0
-    checkpoint_every: int = 100
-    weights_average: float = 0.0
-    validate_every: int = 5
-    patience: int = 0
+    lr: PositiveFloat = 3e-4
+    backbone_lr_factor: NonNegativeFloat = 1.0
+    weight_decay: NonNegativeFloat = 1e-4
+    warmup_steps: NonNegativeInt = 50
+    clip_norm: NonNegativeFloat = 5.0
+    checkpoint_every: Count = 100
+    weights_average: Share = 0.0
+    validate_every: Count = 5
+    patience: NonNegativeInt = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
-    threads: int = 0
+    threads: NonNegativeInt = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weights_average < 1:
-            raise ValueError(
-                f"train.weights_average {self.weights_average}: expected a decay from 0 (off) to "
-                "below 1, such as 0.998"
-            )
-        if self.epoch_steps < 0:
-            raise ValueError(f"train.epoch_steps {self.epoch_steps}: expected 0 (all) or more")
-        if self.patience < 0 or self.validate_every < 1:
-            raise ValueError(
-                f"train.patience {self.patience}, train.validate_every {self.validate_every}: "
-                "expected 0 or more validations, and 1 or more epochs"
-            )
+        check_fields(self, "train.")
 
 
 def check_size(size: int, name: str = "size") -> None:
@@ -223,11 +223,12 @@ class DetectorConfig:
     backend: str = "torchvision"
     size: int = 384
     diseases: tuple[str, ...] = ()
-    seed: int = 0
+    seed: NonNegativeInt = 0
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.backend == "detectron2" and self.train.patience:
             raise ValueError(
                 f"train.patience {self.train.patience}: the detectron2 backend trains to the end; "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from cxrloc.configs.checks import Count, NonNegativeFloat, NonNegativeInt, check_fields
 from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.prepared.choice import ImageChoice
 from cxrloc.detection.config import DetectorConfig, ModelConfig, TrainConfig
@@ -108,18 +109,15 @@ class DataConfig:
     split: Literal["folds", "official"] = "folds"
     folds: Literal["all"] | list[int] = "all"
     validation: bool = False
-    negatives: float = 0.0
+    negatives: NonNegativeFloat = 0.0
     predict: ImageChoice = "boxed"
     diseases: tuple[str, ...] = ()
     cache: str = ""
-    workers: int = 2
+    workers: Count = 2
     strict: bool = False
 
     def __post_init__(self) -> None:
-        if self.negatives < 0:
-            raise ValueError(
-                f"data.negatives {self.negatives}: expected a share of the boxed images, 0 or more"
-            )
+        check_fields(self, "data.")
         if self.split == "official" and self.folds != "all":
             raise ValueError(f"data.folds {self.folds}: data.split official has no folds; omit it")
 
@@ -140,7 +138,7 @@ class MaskRCNNConfig:
     folds: int | None = None
     backend: str = "torchvision"
     size: int = 384
-    seed: int = 0
+    seed: NonNegativeInt = 0
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -166,19 +166,34 @@ def _answer(data: bytes) -> bytes:
 
     from cxrloc.datasets.dicom.complaints import complaint
     from cxrloc.datasets.dicom.header import one_line, parse_header
+    from cxrloc.datasets.dicom.streams import items_fault
 
     try:
         header, buffer = parse_header(data), io.BytesIO()
         extended = header.file_meta.TransferSyntaxUID == JPEGExtended12Bit
         deep = extended and header.BitsStored > 8
+        if fault := items_fault(header):
+            raise ValueError(fault)
         with _complaints() as said:
             pixels = _extended_jpeg(header) if deep else all_bits(header)
         if fault := complaint(said.getvalue().decode(errors="replace"), header.PixelData):
             raise ValueError(f"damaged: {fault}")
+        if fault := _lossless_fault(header, pixels):
+            raise ValueError(fault)
         np.save(buffer, pixels, allow_pickle=False)
     except Exception as error:  # every decoder raises its own types
         return _ERROR + one_line(error).encode()
     return _PIXELS + buffer.getvalue()
+
+
+def _lossless_fault(header: Dataset, pixels: npt.NDArray[np.integer]) -> str | None:
+    from cxrloc.datasets.dicom.streams import lossless_fault
+
+    fault = lossless_fault(header, pixels)
+    if fault and header.BitsStored < header.BitsAllocated:  # GDCM drops what lies above
+        header.BitsStored, header.HighBit = header.BitsAllocated, header.BitsAllocated - 1
+        fault = lossless_fault(header, all_bits(header))
+    return fault
 
 
 @contextlib.contextmanager

@@ -153,9 +153,11 @@ def _is_of_its_kind(element: DataElement) -> bool:
 
     After a damaged length, a text runs on into the following elements, including names.
     """
-    from pydicom.datadict import dictionary_VR
+    from pydicom.datadict import dictionary_VM, dictionary_VR
 
     kind = dictionary_VR(element.tag)
+    if kind == "US" and dictionary_VM(element.tag) == "1" and element.VM > 1:
+        return False
     if kind == "SQ":
         return bool(element.VR == "SQ")
     if kind in ("CS", "LO", "SH", "ST", "UI"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxrloc.datasets.dicom import attributes, decoder, grayscale, scope, view
+from cxrloc.datasets.dicom import attributes, decoder, grayscale, scope, streams, view
 from cxrloc.datasets.dicom.header import one_line, parse_header
 from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
 
@@ -40,7 +40,7 @@ def decode_dicom(data: bytes, image_id: str, *, any_body_part: bool = False) -> 
         notes = scope.check_scope(header, any_body_part=any_body_part)
         stated = int(header.BitsStored)
         pixels, deep = grayscale.to_greys(stored_values(header, data), header)
-        notes = (*notes, *_bits_warnings(header, stated))
+        notes = (*notes, *_bits_warnings(header, stated), *streams.fill_warning(header, data))
         return LoadedImage(
             image_id,
             pixels,
@@ -127,6 +127,8 @@ def stored_values(header: Dataset, data: bytes) -> grayscale.StoredValues:
     syntax = header.file_meta.TransferSyntaxUID
     if syntax.startswith(_JPEG_FAMILY) and _END_OF_STREAM not in header.PixelData[-64:]:
         raise ValueError(f"truncated DICOM image: its {syntax.name} stream has no end marker")
+    if fault := streams.surplus_fault(header, data):
+        raise ValueError(fault)
     try:
         pixels = decoder.decode(data) if syntax.is_encapsulated else decoder.all_bits(header)
     except Exception as error:  # every decoder raises its own types

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from cxrloc.datasets.files.runs.temporaries import temporary_beside
 
@@ -30,3 +32,25 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+class HashedFile:
+    """A binary file that is being written, and the hash of what was written to it.
+
+    Attributes:
+        file: open for writing; all is written through `write`.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self._digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """Write bytes."""
+        self._digest.update(data)
+        return self.file.write(data)
+
+    @property
+    def sha256(self) -> str:
+        """In hexadecimal digits."""
+        return self._digest.hexdigest()

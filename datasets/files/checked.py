@@ -21,9 +21,14 @@ Checked = TypeVar("Checked")
 LARGEST = 2**31 - 1  # of a whole number in our files; ids, counts, pixels and seeds
 MAX_FOLDS = 100_000
 LONGEST_NAME = 1000
+LONGEST_SIDE = 2**16 - 1  # of an image; no format of radiographs has more
 Text = Annotated[str, Field(strict=True, max_length=LONGEST_NAME)]
 Name = Annotated[str, Field(strict=True, min_length=1, max_length=LONGEST_NAME)]
 FileName = Annotated[str, Field(strict=True, pattern=r"^[^/\x00]{1,250}$")]
+# with folders; no characters that end a line
+PathName = Annotated[
+    str, Field(strict=True, pattern=r"^[^\x00-\x1f\x7f\u{85}\u{2028}\u{2029}]{1,1000}$")
+]
 Flag = Annotated[bool, Field(strict=True)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]

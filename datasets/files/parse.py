@@ -148,13 +148,13 @@ def _check_amount(value: Any) -> None:
             waiting += inner
 
 
-def csv_rows(lines: Iterable[str], where: str) -> Iterator[list[str]]:
+def csv_rows(lines: Iterable[str], where: str, separator: str = ",") -> Iterator[list[str]]:
     """The cells of each row of a CSV text.
 
     Raises:
         ValueError: naming the line that is no CSV.
     """
-    reader = csv.reader(lines)
+    reader = csv.reader(lines, delimiter=separator)
     while True:
         try:
             row = next(reader, None)

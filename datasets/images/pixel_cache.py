@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypedDict
 
-from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.atomic import HashedFile, whole_file
 from cxrloc.datasets.files.checked import AtLeastOne, Name, Sha256, Text, checked
 from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.files.parse import read_json
@@ -264,9 +264,9 @@ def _make(
             return error.reason
 
     # a stream, not a mapped file: that stays in memory, and a full disk would kill the program
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        shape = (len(radiographs), size, size)
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        file = HashedFile(stream)
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(radiographs), size, size)}
         np.lib.format.write_array_header_1_0(file, header)
         squares = in_threads(square, radiographs, workers, f"decode to {size} px")
         for radiograph, read in zip(radiographs, squares, strict=True):
@@ -275,7 +275,7 @@ def _make(
                 read = np.zeros((size, size), np.uint8)
             file.write(read.tobytes())
     stored = replace(planned, unreadable=unreadable)
-    write_json(path.with_suffix(".json"), stored.to_json() | {"sha256": file_sha256(path)})
+    write_json(path.with_suffix(".json"), stored.to_json() | {"sha256": file.sha256})
     return stored
 
 

@@ -147,26 +147,29 @@ def write_training_images(
     Args:
         bundle: the trained model.
         parts: `train` and `validation` images.
-        inherited: part -> bundle that provided initial weights. The images in that bundle's own
-            list are added to the part; if it has no list, the file says so.
+        inherited: part -> bundle of initial weights, whose own list is added to the part; if it has
+            none, the file says so.
 
     Raises:
         ValueError: for an unreadable inherited list.
     """
     rows = [(r.image_id, _patient_of(r), part) for part, images in parts.items() for r in images]
-    handle = io.StringIO()
+    unlisted: list[str] = []
     for part, weights in (inherited or {}).items():
         path = weights.parent / TRAINING_IMAGES
-        before = (
-            read_training_images(path) if path.is_file() else ImageList({}, {}, (str(weights),))
-        )
-        rows += [(image, patient, part) for image, patient in before.patient_of.items()]
-        handle.writelines(f"{_UNLISTED}{name}\n" for name in before.unlisted)
-    writer = csv.writer(handle, lineterminator="\n")
-    writer.writerow(LIST_COLUMNS)
-    writer.writerows(rows)
-    write_text(bundle.parent / TRAINING_IMAGES, handle.getvalue())
+        old = read_training_images(path) if path.is_file() else ImageList({}, {}, (str(weights),))
+        rows += [(image, patient, part) for image, patient in old.patient_of.items()]
+        unlisted += old.unlisted
+    write_image_list(bundle.parent / TRAINING_IMAGES, rows, unlisted)
     return bundle.parent / TRAINING_IMAGES
+
+
+def write_image_list(path: Path, rows: Iterable[Sequence[str]], unlisted: Sequence[str]) -> None:
+    """Write rows of image, patient and part; `unlisted` as in `ImageList`."""
+    handle = io.StringIO()
+    handle.writelines(f"{_UNLISTED}{name}\n" for name in unlisted)
+    csv.writer(handle, lineterminator="\n").writerows([LIST_COLUMNS, *rows])
+    write_text(path, handle.getvalue())
 
 
 def read_training_images(path: Path) -> ImageList:
@@ -288,8 +291,7 @@ def _is_of_chestx_det(entry: Any) -> bool:
 
 
 def _patient(image: Mapping[str, Any]) -> str:
-    patient = image.get("patient_id")
-    return "" if patient is None else str(patient)
+    return "" if image.get("patient_id") is None else str(image["patient_id"])
 
 
 def _text(path: Path) -> str:

@@ -20,12 +20,25 @@ def read_text_columns(path: Path, **options: Any) -> pd.DataFrame:
     Raises:
         ValueError: naming the file, if it cannot be read as CSV.
     """
-    text = io.StringIO(read_text(path))
+    text = read_text(path)
     try:
-        table: pd.DataFrame = pd.read_csv(text, dtype=str, keep_default_na=False, **options)
+        table: pd.DataFrame = pd.read_csv(
+            io.StringIO(text), dtype=str, keep_default_na=False, **options
+        )
     except (ValueError, OverflowError) as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"cannot read {path} as CSV: {one_line(error)}") from error
+    _check_end(path, text, options.get("sep", ","))
     return table
+
+
+def _check_end(path: Path, text: str, separator: str) -> None:
+    """Refuse a file that ends within a row; pandas fills in what is missing."""
+    header, last = text.partition("\n")[0], text.rpartition("\n")[2]
+    if last.strip() and last.count(separator) < header.count(separator):
+        raise ValueError(
+            f"{path} ends within a row ({last[:100]!r}); is the copy complete? If it is, end the "
+            "last line with a line break"
+        )
 
 
 def first_row(flags: pd.Series[bool]) -> int:

@@ -132,8 +132,10 @@ def is_other_picture(name: str) -> bool:
 
 
 def _is_no_picture(path: Path) -> bool:
-    hidden = path.name.startswith(".") or not path.is_file()
-    return not (hidden or is_other_picture(path.name) or may_be_image(path.name, path))
+    name = path.name
+    if name.startswith(".") or is_other_picture(name) or may_be_image(name, path):  # no look at it
+        return False
+    return path.is_file()
 
 
 def copy_rank(name: str) -> int:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from cxrloc.datasets.files.checked import AtLeastOne, Count, Name, Sha256, checked
+from cxrloc.datasets.files.checked import AtLeastOne, Count, Name, PathName, Sha256, checked
 from cxrloc.datasets.files.parse import one_line
 from cxrloc.datasets.files.runs.workers import thread_pool
 from cxrloc.datasets.files.storage import Storage
@@ -28,7 +28,7 @@ HOW_TO_MAKE = "make it with: cxrloc build-shards --prepared DIR --out {out} --si
 class ShardEntry(TypedDict):
     """A shard in the manifest of a size."""
 
-    name: Name
+    name: PathName
     rows: Count
     bytes: Count
     sha256: Sha256

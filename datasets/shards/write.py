@@ -20,7 +20,7 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from cxrloc.datasets.files.checked import Count, Name, Sha256, Text, checked
+from cxrloc.datasets.files.checked import Count, Name, PathName, Sha256, Text, checked
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.images.read import UnreadableImageError, decode_image
 from cxrloc.datasets.images.transforms import fit_square, input_channels
@@ -103,7 +103,7 @@ def _finished(storage: Storage, plan: ShardPlan, size: int, key: str) -> ShardRe
 
 
 class _Fields(TypedDict):
-    name: Name
+    name: PathName
     key: Name
     rows: Count
     bytes: Count

@@ -7,8 +7,6 @@ chosen. So the leakage audit of a comparison checks a fused localizer as any oth
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.keys import KnownImages
 from cxrloc.datasets.files.manifest import file_sha256, write_json
-from cxrloc.datasets.provenance.image_lists import LIST_COLUMNS
+from cxrloc.datasets.provenance.image_lists import write_image_list
 from cxrloc.datasets.provenance.sidecar import Provenance, sidecar_path
 from cxrloc.localization.evaluation.ground_truth import BoolArray, ImageTable
 from cxrloc.localization.fusion.fuse import Fusion
@@ -153,10 +150,5 @@ def _names(images: ImageTable, rows: Sequence[int]) -> list[str]:
 
 def _write_list(path: Path, images: ImageTable, rows: Sequence[int]) -> None:
     """A list of images as a training writes it; patients that are not known are left empty."""
-    handle = io.StringIO()
-    writer = csv.writer(handle, lineterminator="\n")
-    writer.writerow(LIST_COLUMNS)
-    for row in rows:
-        image, patient = images.image_ids[row], images.patient_ids[row]
-        writer.writerow((image, "" if patient == image else patient, "fusion"))
-    write_text(path, handle.getvalue())
+    people = [(images.image_ids[row], images.patient_ids[row]) for row in rows]
+    write_image_list(path, [(i, "" if p == i else p, "fusion") for i, p in people], ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,13 @@ def test_a_level_may_have_several_anchors() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"weights_average": 1.0}, "weights_average 1.0: expected a decay from 0"),
-        ({"patience": -1}, "patience -1"),
-        ({"validate_every": 0}, "validate_every 0"),
+        ({"weights_average": 1.0}, r"train.weights_average: got 1.0, expected a share in \[0, 1"),
+        ({"patience": -1}, "train.patience: got -1"),
+        ({"validate_every": 0}, "train.validate_every: got 0"),
+        ({"epochs": 0}, "train.epochs: got 0"),
+        ({"lr": math.nan}, "train.lr: got nan, expected more than 0"),
+        ({"lr": 1e308}, "train.lr: got 1e[+]308"),
+        ({"clip_norm": math.inf}, "train.clip_norm: got inf"),
     ],
 )
 def test_a_training_that_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:

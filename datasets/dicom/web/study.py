@@ -33,7 +33,7 @@ class FetchedStudy:
 
     def others(self) -> str:
         """What was passed over, in one line."""
-        return ", ".join(f"{count} {what}" for what, count in sorted(self.passed_over.items()))
+        return ", ".join(f"{what} ({count})" for what, count in sorted(self.passed_over.items()))
 
 
 def fetch_study(

@@ -9,13 +9,14 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from cxrloc.datasets.files.checked import LARGEST, LONGEST_NAME
+from cxrloc.datasets.files.checked import LARGEST, LONGEST_NAME, LONGEST_SIDE
 from cxrloc.datasets.files.coco.values import Key, id_key, number, shown, some, whole
+from cxrloc.datasets.files.keys import patient_key
+from cxrloc.datasets.files.parse import naming
 from cxrloc.datasets.labels.people import MAXIMUM_AGE_YEARS, SEXES, VIEWS
 
 SizeOf = Callable[[str], tuple[int, int] | None]
 SOURCE_ID = "source_id"  # the id in the file that was read, where ours is another
-_LONGEST_SIDE = 2**16 - 1  # no format of radiographs has more
 # Roboflow writes a_png.rf.HASH.jpg for a.png, Label Studio HASH-a.png.
 _ROBOFLOW = re.compile(r"(.+)_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9A-Za-z]+", re.IGNORECASE)
 _LABEL_STUDIO = re.compile(r"[0-9a-f]{8}-(.+)")
@@ -136,9 +137,9 @@ def _entry(
             "the image that the boxes were drawn on, as PIL.Image.open(file).size gives them, or "
             "give the folder of the images (--images)"
         )
-    if max(width, height) > _LONGEST_SIDE:
+    if max(width, height) > LONGEST_SIDE:
         raise ValueError(
-            f"{here} has {width} x {height} pixels, expected at most {_LONGEST_SIDE} on a side"
+            f"{here} has {width} x {height} pixels, expected at most {LONGEST_SIDE} on a side"
         )
     entry = {**row, "id": our_id, "file_name": name, "width": width, "height": height}
     _check_facts(entry, here)
@@ -163,6 +164,8 @@ def _check_facts(entry: dict[str, Any], here: str) -> None:
         value = entry.get(kind)
         if isinstance(value, list | dict) or (isinstance(value, str) and not is_text(value)):
             raise ValueError(f"{here} has {kind} {shown(value)}, expected a text or a number")
+    with naming(here):
+        patient_key(entry.get("patient_id"))
 
 
 def _odd_facts(entries: Sequence[dict[str, Any]]) -> list[str]:

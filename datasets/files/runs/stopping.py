@@ -60,8 +60,13 @@ class Stop:
         self.folder: Path | None = None
         parent = os.getppid()  # what a step itself starts inherits the variable
         self._parent = parent if os.environ.get(_STEP_OF) == str(parent) else 0
+        self._reader = self._writer = -1
+
+    def open(self) -> int:
+        """Open the pipe; returns where the interpreter writes the numbers of signals to come."""
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
+        return self._writer
 
     def status_of(self, error: BaseException) -> int | None:
         """128 + the signal if the program was told to stop; None for any other error.
@@ -129,6 +134,7 @@ class Stop:
         """In a thread of its own: end the process when its time is over."""
         number = self._wait()
         if number == 0:
+            os.close(self._reader)
             return
         self.tidied.wait(self.grace)
         if not self.owns_process:
@@ -147,14 +153,10 @@ class Stop:
                 if number in (0, *SIGNALS):
                     return number
 
-    @property
-    def wakeup(self) -> int:
-        """Where the interpreter writes the numbers of signals as they come."""
-        return self._writer
-
     def dismiss(self) -> None:
         """End the thread, if no signal has come."""
         os.write(self._writer, b"\0")
+        os.close(self._writer)
 
 
 _current: Stop | None = None
@@ -193,7 +195,7 @@ def _handled(stop: Stop) -> Iterator[None]:
     usual = (signal.SIG_DFL, signal.default_int_handler, end_at_once)
     before = {each: signal.getsignal(each) for each in SIGNALS if signal.getsignal(each) in usual}
     hooks = sys.unraisablehook, threading.excepthook
-    fd = signal.set_wakeup_fd(stop.wakeup, warn_on_full_buffer=False)
+    fd = signal.set_wakeup_fd(stop.open(), warn_on_full_buffer=False)
     threading.Thread(target=stop.watch, name="stop", daemon=True).start()
     for each in before:
         signal.signal(each, stop.handle)

@@ -26,12 +26,14 @@ Error: no header, image column or finding column; a row with some coordinates on
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cxrloc.datasets.files.parse import read_text
+from cxrloc.datasets.files.checked import LONGEST_SIDE
+from cxrloc.datasets.files.parse import csv_rows, read_text
 from cxrloc.datasets.readers.annotations.csv_columns import Columns, find_columns
 from cxrloc.datasets.readers.annotations.matching.annotated import (
     AnnotatedImage,
@@ -48,7 +50,6 @@ from cxrloc.datasets.readers.index import DatasetIndex, ReaderWarnings
 _USUAL = ("annotations", "labels", "boxes", "bboxes")
 _EMPTY = ("", "nan", "none", "null", "na", "n/a")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_LONGEST_SIDE = 2**16 - 1  # no format of radiographs has more
 _SHARES_UP_TO = 1.0
 
 
@@ -96,8 +97,8 @@ def _read(
     path: Path, patient_column: str, warnings: ReaderWarnings
 ) -> tuple[list[AnnotatedImage], list[str]]:
     """One image per row, with its box if it has one; and the names in their order."""
-    header = read_text(path).partition("\n")[0]
-    separator = max(",;\t", key=header.count)
+    text = read_text(path)
+    separator = max(",;\t", key=text.partition("\n")[0].count)
     table = read_text_columns(path, sep=separator, skip_blank_lines=False)
     columns = find_columns(list(table.columns), patient_column, str(path))
     if not patient_column and columns.may_be_patient:
@@ -106,6 +107,7 @@ def _read(
             list(columns.may_be_patient),
         )
     warnings.note("columns that are not read", list(columns.unread))
+    warnings.warn("rows with fewer fields than the header", _short_rows(text, separator, path))
     rows = table.fillna("").to_dict("records")
     images = [
         _image({str(k): str(v).strip() for k, v in row.items()}, columns, path, f"{path}, line {n}")
@@ -114,6 +116,13 @@ def _read(
     ]
     names = [name for image in images for name in (*image.present, *(b.name for b in image.boxes))]
     return _in_pixels(images, path, warnings), list(dict.fromkeys(names))
+
+
+def _short_rows(text: str, separator: str, path: Path) -> list[str]:
+    """Rows that pandas fills up, but for blank ones."""
+    header, *rows = csv_rows(io.StringIO(text), str(path), separator)
+    numbered = enumerate(rows, start=2)
+    return [f"row {n}" for n, row in numbered if any(row) and len(row) < len(header)]
 
 
 def _image(row: dict[str, str], columns: Columns, path: Path, where: str) -> AnnotatedImage:
@@ -185,7 +194,7 @@ def _frame(row: dict[str, str], columns: Columns, where: str) -> tuple[float, fl
     if not (width and height):
         return None
     sides = _number(width, where), _number(height, where)
-    if not all(0 <= side <= _LONGEST_SIDE for side in sides):
+    if not all(0 <= side <= LONGEST_SIDE for side in sides):
         raise ValueError(f"{where}: an image of {width} x {height}, expected pixels")
     return sides
 

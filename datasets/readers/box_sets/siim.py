@@ -116,6 +116,8 @@ def _masks(path: Path, warnings: ReaderWarnings) -> dict[str, list[str]]:
         masks.setdefault(image, []).append(encoded)
     if not masks:
         raise ValueError(f"{path} has a header but no rows; is the copy complete?")
+    if "" in masks:
+        raise ValueError(f"{path} has a row without an ImageId")
     for image, rows in masks.items():
         if _NONE in rows and len(rows) > 1:
             raise ValueError(f"{path}: image {image} has masks and {_NONE}, no mask; keep one kind")
@@ -130,7 +132,7 @@ def decode(encoded: str, frame_hw: tuple[int, int] = FRAME_HW) -> Mask:
     """
     try:
         numbers = np.array(encoded.split(), dtype=np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"mask {encoded[:40]!r}: {error}") from error
     if not len(numbers) or len(numbers) % 2 or (numbers < 0).any() or (numbers[1::2] == 0).any():
         raise ValueError(f"mask {encoded[:40]!r}: expected pairs of a gap and a positive length")

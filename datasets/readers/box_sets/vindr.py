@@ -162,6 +162,8 @@ def _add_rows(images: dict[str, _Image], table: pd.DataFrame, path: Path, part: 
     rows = with_readers[["rad_id", *_COLUMNS]].itertuples(index=False)
     for number, (reader, image_id, name, *corners) in enumerate(rows, start=1):
         where = f"{path}, data row {number} ({image_id})"
+        if not image_id or not reader:
+            raise ValueError(f"{where}: no image_id or rad_id")
         image = images.setdefault(image_id, _Image(part))
         if image.part != part:
             raise ValueError(f"{where}: the image is in {image.part}, too; keep its rows in one")

@@ -134,6 +134,16 @@ def test_two_padding_values_count_as_none(tmp_path: Path) -> None:
     assert "out of form" in told(path, "PixelPaddingValue")
 
 
+@pytest.mark.parametrize("keyword", ["HighBit", "Rows", "BitsStored", "PixelRepresentation"])
+def test_many_values_where_one_belongs_are_refused_in_a_short_sentence(
+    tmp_path: Path, keyword: str
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", smooth_pixels(8), {keyword: [7] * 900})
+    with pytest.raises(UnreadableImageError, match=f"{keyword} has a value of the wrong") as error:
+        read_grey(path)
+    assert len(str(error.value)) < 300
+
+
 def _in_dicom(path: Path, stream: bytes) -> Path:
     write_dicom(path, smooth_pixels(8, (160, 128)))
     header = pydicom.dcmread(path)

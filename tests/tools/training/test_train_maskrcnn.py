@@ -179,8 +179,10 @@ def test_images_of_the_gate_and_of_the_validation_fold_count_as_seen(
     metadata = {"fold": 0, "k": 3}
     thresholds = dict.fromkeys(DISEASES, 0.5)
     manifest = {"hashes": {"folds": file_sha256(prepared / "folds.csv")}}
-    facts = ({}, manifest, metadata)
-    save_classifier(gate, ClassifierBundle(model, DISEASES, thresholds, Preprocessing(64), *facts))
+    bundle = ClassifierBundle(
+        model, DISEASES, thresholds, Preprocessing(64), {}, manifest, metadata
+    )
+    save_classifier(gate, bundle)
     elsewhere = Radiograph("elsewhere.png", None, "p99", "PA", {})
     write_training_images(gate, {"train": [elsewhere]})
     more = ("--data.folds=[0]", "--data.validation=true", "--train.epochs=1")

@@ -86,7 +86,13 @@ class Receiver:
         """
         silence_libraries()
         entity = self._entity()
-        self._server = _server(entity, self._handlers(), self)
+        try:
+            self._server = _server(entity, self._handlers(), self)
+        except OSError as error:
+            raise OSError(
+                f"cannot listen on {self.host}:{self.port} for DICOM ({error.strerror}); choose "
+                "another --port or --host"
+            ) from None
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -129,7 +135,11 @@ class Receiver:
     def _check_caller(self, event: Event) -> None:
         association = event.assoc
         title, address = association.requestor.primitive.calling_ae_title, _address(event)
-        if not self.callers.may_send(title, address):
+        try:
+            allowed = self.callers.may_send(title, address)
+        except ValueError:  # an address that is none: the library goes on after an error here
+            allowed = False
+        if not allowed:
             self._turned_away(title, address)
             association.acse.send_reject(0x01, 0x01, 0x03)  # calling AE title not recognised
             association.kill()
@@ -187,6 +197,7 @@ def _server(entity: AE, handlers: Any, receiver: Receiver) -> ThreadedAssociatio
             if self.ssl_context is not None:  # who does not finish it must not hold up the others
                 connection.settimeout(_HANDSHAKE_S)
                 connection = self.ssl_context.wrap_socket(connection, server_side=True)
+                connection.settimeout(_IDLE_S)
             return connection, address
 
         def verify_request(self, request: Any, client_address: Any) -> bool:

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cxrloc.datasets.files.runs.stopping import stopping
 from cxrloc.datasets.files.runs.temporaries import is_alive
 
 TOOL = """
@@ -144,3 +146,24 @@ def test_a_caller_that_goes_on_after_the_tool_keeps_its_process() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == "143 goes on\n"
         os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts files in /proc")
+def test_a_program_that_calls_tools_again_and_again_keeps_no_pipe_open() -> None:
+    def call() -> None:
+        with stopping("tool: {}", owns_process=False):
+            pass
+
+    def opened() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = opened()
+    for _ in range(20):
+        call()
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+    until = time.monotonic() + 30
+    while opened() > before and time.monotonic() < until:  # the watching threads close their ends
+        time.sleep(0.02)
+    assert opened() <= before

@@ -125,3 +125,9 @@ def test_a_faulty_row_is_named(folder: Folder, table: str, message: str) -> None
         csv.index(root)
     with pytest.raises(ValueError, match="has no column 'person'; its header is"):
         csv.index(folder({"a.csv": f"{HEAD}\n"}), patient_column="person")
+
+
+def test_a_row_that_ends_early_is_counted(folder: Folder) -> None:
+    rows = ["a.png,Effusion,80,30,120,70", "a.png,Mass", ""]
+    index = csv.index(folder("a.png", {"boxes.csv": "\n".join((HEAD, *rows, ""))}))
+    assert index.warnings["rows with fewer fields than the header"] == 1

@@ -31,6 +31,7 @@ def test_an_encoded_mask_is_decoded_again() -> None:
         ("5 0", "expected pairs"),
         ("-5 3", "expected pairs"),
         ("1 x", "invalid literal"),
+        (f"1 {'9' * 400}", "too large"),
         ("1048570 7", "ends at pixel 1,048,577 of 1,048,576"),
         # absolute starts, as in other challenges, run out of the frame
         ("600000 10 601024 10", "absolute starts are not the format"),

@@ -169,6 +169,14 @@ def test_a_reader_who_contradicts_herself_is_counted(tmp_path: Path) -> None:
     assert found.warnings["readers who state a finding and No finding; the finding counts"] == 1
 
 
+def test_a_row_without_an_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(
+        f"{KAGGLE}\ny,No finding,14,R8,,,,\n,No finding,14,R8,,,,\n"
+    )
+    with pytest.raises(ValueError, match=r"data row 2 .*no image_id"):
+        index(tmp_path)
+
+
 def test_both_label_files_are_told_apart(tmp_path: Path) -> None:
     vindr(tmp_path)
     (tmp_path / "annotations_train.csv").write_text((tmp_path / "train.csv").read_text())

@@ -111,13 +111,18 @@ def test_callers_are_parsed_or_refused() -> None:
         check_callers("0.0.0.0", Callers())
 
 
+def test_a_port_that_is_taken_is_an_error(listening: Callable[..., Receiver]) -> None:
+    taken = listening()
+    with pytest.raises(OSError, match=f"127.0.0.1:{taken.port} for DICOM .*choose another --port"):
+        Receiver(taken.intake, "OTHER", "127.0.0.1", taken.port).start()
+
+
 def test_an_object_larger_than_any_image_is_cut_off(
     listening: Callable[..., Receiver], image: Path
 ) -> None:
     receiver = listening(largest=10_000)
     association = call(receiver)
     assert "Status" not in stored(association, image)
-    assert not association.is_established
     assert receiver.intake.queue.database.counts() == {"refused_too_large": 1}
     assert call(receiver).is_established  # others are still served
 

@@ -75,7 +75,7 @@ def damage_table(paths: Sequence[Path], size: int, count: int, seed: int) -> int
 
 def image_kinds(paths: Sequence[Path], size: int) -> dict[str, list[bytes]]:
     """Kind -> the images as files of that kind, of `size` pixels a side."""
-    greys = [cv2.resize(read_grey(path), (size, size)) for path in paths]
+    greys = [np.asarray(cv2.resize(read_grey(p), (size, size)), dtype=np.uint8) for p in paths]
     kinds: dict[str, list[bytes]] = {
         "PNG": [encoded(".png", grey) for grey in greys],
         "JPEG": [encoded(".jpg", grey) for grey in greys],

@@ -71,7 +71,7 @@ def _smooth(bits: int) -> Pixels:
     noise = np.random.default_rng(3).random((6, 5), dtype=np.float32)
     grown = cv2.resize(noise, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)
     span = (grown - grown.min()) / (grown.max() - grown.min()) * (2**bits - 1)
-    return span.astype(np.uint8) if bits <= 8 else span.astype(np.uint16)
+    return np.asarray(span, np.uint8) if bits <= 8 else np.asarray(span, np.uint16)
 
 
 def encoded(suffix: str, pixels: Pixels, *options: int) -> bytes:
