@@ -1,9 +1,7 @@
 """Time a prediction against other packages, and show where the time goes: tables of one run.
 
-How sides are measured: `cxrloc.tools.experiments.benchmarks.timing`. Without a classifier the
-networks have random
-weights, which cost what trained ones cost, but in INT8: there a trained network may keep more
-convolutions in float.
+How sides are measured: `timing`. Without a classifier the networks have random weights, which cost
+what trained ones cost, but in INT8: there a trained network may keep more convolutions in float.
 """
 
 from __future__ import annotations
