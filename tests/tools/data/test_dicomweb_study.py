@@ -142,9 +142,10 @@ def test_commands_that_name_no_images_or_too_many_are_refused(
         ([], "no images; give INPUT, or --dicomweb URL --study UID"),
         (url, "--dicomweb needs --study UID"),
         ([*url, "--study", "1.2", "image.png"], "leave INPUT out"),
+        ([*url, "--study", "1.2", "--out", "s3://bucket/a"], "on this machine: no Spark"),
         (["--study", "1.2"], "--study needs --dicomweb URL"),
         (["image.png", "--dicomweb-token", "t"], "--dicomweb-token needs --dicomweb URL"),
     ):
         with pytest.raises(SystemExit, match="2"):
-            predict.main([*words, "--gate", "gate", "--out", "out"])
+            predict.main(["--gate", "gate", "--out", "out", *words])
         assert said in capsys.readouterr().err
