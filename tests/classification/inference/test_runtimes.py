@@ -100,6 +100,7 @@ def test_probabilities_and_maps_are_those_of_float32_within_the_stated_tolerance
     tolerance = CASES[case][1]
     probabilities = torch.sigmoid(expected.logits.double()).numpy()
     np.testing.assert_allclose(output.probabilities, probabilities, atol=tolerance)
+    assert output.features is not None
     assert output.features.dtype == torch.float32
     error = (output.features - expected.features).abs().max() / expected.features.abs().max()
     assert error < tolerance
@@ -143,10 +144,10 @@ def test_the_network_is_exported_once_and_again_for_other_weights(
     first = exported(model, (3, 64, 64))
     assert first.is_relative_to(cache)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("exported again")
 
-    monkeypatch.setattr(exporting, "_export", refuse)
+    monkeypatch.setattr(exporting, "exported_program", refuse)
     assert exported(model, (3, 64, 64)) == first
     other = build_classifier("resnet18", 2, seed=9)[0].eval()
     with pytest.raises(AssertionError, match="exported again"):
