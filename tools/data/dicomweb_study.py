@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxrloc.datasets.dicom.web.options import add_server_options, server_of
-from cxrloc.localization.dicom_output.output import DICOM_ENDINGS
 
 if TYPE_CHECKING:
     from cxrloc.datasets.dicom.web.server import DicomWebServer
@@ -40,6 +39,7 @@ class Study:
     def store(self, stems: Sequence[Path]) -> list[str]:
         """Store the DICOM objects of these results; returns what was not stored, and why."""
         from cxrloc.datasets.dicom.web.answers import ServerError
+        from cxrloc.localization.dicom_output.output import DICOM_ENDINGS
 
         failures, stored = [], 0
         for stem in stems:
@@ -86,7 +86,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
 
 
 def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command; a study's has --dicom-out, too.
+    """The command; a study's writes DICOM objects, too.
 
     Raises:
         SystemExit: if it names neither files nor a study, or both, or half of it.
@@ -103,5 +103,8 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpa
         parser.error("--dicomweb takes the images of a study: leave INPUT out")
     elif arguments.study is None:
         parser.error("--dicomweb needs --study UID")
-    arguments.dicom_out |= arguments.dicomweb is not None
+    elif arguments.engine == "spark":
+        parser.error("--engine spark reads images from where a cluster does, not from --dicomweb")
+    if arguments.dicomweb is not None and "dicom" not in arguments.write:
+        arguments.write = (*arguments.write, "dicom")
     return arguments
