@@ -23,7 +23,7 @@ demo: $(INSTALLED)-train
 
 GATE = demo/gate/fold0/classifier.safetensors
 DETECTOR = demo/maskrcnn/fold0/maskrcnn.safetensors
-serve: $(INSTALLED)-serve
+serve: $(INSTALLED)-serve $(INSTALLED)-train
 	@test -f $(GATE) -a -f $(DETECTOR) || { echo "No trained models yet: the demo trains them first, in about 8 minutes of CPU time."; \
 		$(PY) tools/experiments/pipelines/demo.py --out demo; }
 	$(PY) tools/serve.py --gate $(GATE) --maskrcnn $(DETECTOR)
@@ -70,8 +70,8 @@ types:
 	ln -sfn ../../tests build/types/tests
 	ln -sfn ../../docs/generate build/types/generate
 
-# one stamp for each extra; `dev` holds the others, and `serve` holds `train`
-WITHIN = $(if $(filter dev,$*),train serve docs,$(if $(filter serve,$*),train))
+# one stamp for each extra; `dev` holds the others
+WITHIN = $(if $(filter dev,$*),train serve docs)
 $(INSTALLED)-%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)

@@ -5,21 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrloc.datasets.files.addresses import fetched, is_address
 from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES
 
 CLASSIFIER = "classifier.safetensors"
 
 
-def bundles_at(path: Path, name: str = CLASSIFIER) -> list[Path]:
+def bundles_at(path: Path | str, name: str = CLASSIFIER) -> list[Path]:
     """The trained models that a path on the command line means.
 
     Args:
-        path: a bundle, or a run folder: of a single split, or of all folds.
+        path: a bundle, or a run folder: of a single split, or of all folds; or the address of a
+            bundle (see `addresses`), which is fetched.
         name: the bundle's file name in a run folder.
 
     Raises:
         FileNotFoundError: for a folder without a trained model.
+        ValueError, OSError, ImportError: for an address that cannot be fetched.
     """
+    if isinstance(path, str) and is_address(path):
+        return [fetched(path)]
+    path = Path(path)
     if not path.is_dir():
         return [path]
     if (path / name).is_file():
@@ -29,7 +35,7 @@ def bundles_at(path: Path, name: str = CLASSIFIER) -> list[Path]:
     raise FileNotFoundError(f"{path} holds no trained model: expected {name} or fold0/{name}")
 
 
-def bundle_at(path: Path, name: str = CLASSIFIER) -> Path:
+def bundle_at(path: Path | str, name: str = CLASSIFIER) -> Path:
     """As `bundles_at`, where only one can be used.
 
     Raises:

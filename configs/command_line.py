@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from cxrloc.configs.extras import what_to_install
 from cxrloc.configs.help_page import PageFormatter, split_page, suggestion
+from cxrloc.datasets.files.addresses import path_or_address
 from cxrloc.datasets.files.runs.shown_paths import own_setting
 from cxrloc.datasets.files.runs.stopping import GRACE, Stop, end_children, stopping
 from cxrloc.datasets.files.runs.temporaries import temporary_folder
@@ -143,23 +144,27 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True)
     models = parser.add_argument_group("trained models")
     models.add_argument(
         "--gate",
-        type=Path,
+        type=path_or_address,
         required=required,
-        help="the gate: a bundle (classifier.safetensors), or a run folder that holds one",
+        metavar="GATE",
+        help="the gate: a bundle (classifier.safetensors), a run folder that holds one, an "
+        "exported gate (.onnx), or the address of one (hf://ORG/NAME@REVISION/FILE or "
+        "https://HOST/FILE#sha256=HEX)",
     )
     models.add_argument(
         "--maskrcnn",
-        type=Path,
-        help="the detector, as a second localizer: a bundle (maskrcnn.safetensors) or run folder",
+        type=path_or_address,
+        metavar="DETECTOR",
+        help="the detector, as a second localizer: a bundle (maskrcnn.safetensors), run folder, "
+        "exported detector (.onnx) or address",
     )
     group = parser.add_argument_group("speed")
     group.add_argument("--device", default="auto", help="auto (the default), cpu or cuda")
     group.add_argument("--precision", default="auto", help="auto (the default), fp32 or bf16")
     group.add_argument(
         "--runtime",
-        default="torch",
         help="runs the gate: torch (the default), torch-bf16, onnx, openvino or openvino-int8 "
-        "(made by `cxrloc quantize`)",
+        "(made by `cxrloc quantize`); exported models have their own",
     )
 
 

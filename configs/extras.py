@@ -10,7 +10,9 @@ _LIBRARIES = {
     "dicom": ("highdicom", "pynetdicom", "dicomweb_client", "requests", "retrying"),
     "serve": ("fastapi", "starlette", "uvicorn", "multipart", "prometheus_client", "nicegui"),
     "spark": ("pyspark",),
-    "runtimes": ("onnx", "onnxscript", "onnxruntime", "openvino"),
+    "onnx": ("onnxruntime",),
+    "runtimes": ("onnx", "onnxscript", "openvino"),
+    "hub": ("huggingface_hub",),
     "dev": ("captum", "pytorch_grad_cam"),
 }
 EXTRA_OF = {library: extra for extra, libraries in _LIBRARIES.items() for library in libraries}

@@ -71,7 +71,9 @@ VERBS: tuple[Verb, ...] = (
     Verb("serve", "serve", "offer a web page and an HTTP API", "Use"),
     Verb("node", "server.dicom_node.node", "answer a PACS or modality by DICOM", "Use"),
     Verb("send-dicom", "data.send_dicom", "send DICOM results to an archive", "Use"),
-    Verb("quantize", "experiments.quantize", "make a gate faster on this CPU (INT8)", "Use"),
+    Verb("quantize", "experiments.models.quantize", "make a gate faster on this CPU (INT8)", "Use"),
+    Verb("export", "experiments.models.export_model", "take a model elsewhere (ONNX)", "Use"),
+    Verb("card", "experiments.models.model_card", "say what a model is and learnt from", "Use"),
     Verb("tune-cam", "experiments.tune_cam", "tune how heat maps become boxes", "Dig deeper"),
     Verb(
         "check-shortcuts",

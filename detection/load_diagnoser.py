@@ -14,12 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cxrloc.classification.bundle.classifier import load_classifier
-from cxrloc.classification.bundle.int8 import int8_path, load_int8
-from cxrloc.classification.inference.gate import Gate
-from cxrloc.classification.inference.runtimes import INT8, require_int8
+from cxrloc.classification.bundle import onnx_file
+from cxrloc.classification.inference.exported_gate import ExportedGate, check_runtime
 from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.detection.config import check_size
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
@@ -29,13 +27,19 @@ from cxrloc.localization.diagnosis.relabelled import RelabelledDiagnoser
 from cxrloc.localization.fusion.merged_localizer import MergedLocalizer
 from cxrloc.localization.predictions.relabelled import Counterparts, counterparts
 
+# torch is imported with the models that need it: exported ones do not
+if TYPE_CHECKING:
+    from cxrloc.classification.inference.gate import Gate
+
+_INT8 = "openvino-int8"  # runtimes.INT8, of a module that needs torch
+
 
 def load_diagnoser(
     classifier: str | Path,
     maskrcnn: str | Path | Sequence[str | Path] | None = None,
     device: str = "auto",
     precision: str = "auto",
-    runtime: str = "torch",
+    runtime: str | None = None,
     labels: str | Path | None = None,
     sizes: Sequence[int] = (),
 ) -> Diagnoser:
@@ -43,13 +47,14 @@ def load_diagnoser(
 
     Args:
         classifier: bundle of the gate (`classifier.safetensors`), also used for Grad-CAM, or for
-            guided_cam if it was trained with boxes.
+            guided_cam if it was trained with boxes; or what `cxrloc export` made of it.
         maskrcnn: bundle of the second localizer, or several, whose boxes are fused; None leaves it
-            out.
+            out. Exported ones, too. With exported models alone, torch is not imported.
         device: "cpu", "cuda", "cuda:0", or "auto": the first GPU if there is one.
         precision: "auto", "fp32" or "bf16".
-        runtime: runtime of the gate's network (see `cxrloc.classification.inference.runtimes`). The
-            Mask R-CNN always runs in torch, in the number format of the gate's runtime.
+        runtime: runtime of the gate's network (see `cxrloc.classification.inference.runtimes`);
+            None is torch. The Mask R-CNN runs in torch, in the number format of the gate's runtime.
+            Exported models run in ONNX Runtime, in float32.
         labels: label map (YAML) from the gate's diseases to the names in the diagnoses; None keeps
             the gate's (see `cxrloc.localization.diagnosis.relabelled`).
         sizes: sides of the squares that the Mask R-CNN looks at, whose boxes are fused; none means
@@ -60,19 +65,33 @@ def load_diagnoser(
             another kind, an unknown device, precision or runtime, a runtime or backend that is not
             installed, or a label map that does not fit the gate.
     """
-    bundle = load_classifier(Path(classifier))
-    names = None if labels is None else _new_names(bundle.diseases, Path(labels))
-    if runtime == INT8:
-        require_int8(device)
-        bundle = replace(bundle, int8=load_int8(Path(classifier)))
-    gate = Gate(bundle, device, precision, runtime=runtime)
-    # a batch of large images exceeds a CPU's cache and takes longer than single images
-    gate.batch_size = 1 if gate.device.type == "cpu" else gate.batch_size
+    gate = _load_gate(Path(classifier), device, precision, runtime)
+    names = None if labels is None else _new_names(gate.bundle.diseases, Path(labels))
     detectors: list[Detector] = []
     if paths := _paths(maskrcnn):
-        detectors.append(load_mask_rcnn(paths, device, gate.network.precision, sizes))
+        detectors.append(load_mask_rcnn(paths, device, gate.precision, sizes))
     diagnoser = Diagnoser(gate, map_localizer(gate), detectors)
     return diagnoser if names is None else RelabelledDiagnoser(diagnoser, names)
+
+
+def _load_gate(path: Path, device: str, precision: str, runtime: str | None) -> Gate | ExportedGate:
+    if path.suffix == onnx_file.SUFFIX:
+        check_runtime(path, runtime)
+        return ExportedGate(path, device, precision)
+
+    from cxrloc.classification.bundle.classifier import load_classifier
+    from cxrloc.classification.bundle.int8 import load_int8
+    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.classification.inference.runtimes import require_int8
+
+    bundle = load_classifier(path)
+    if runtime == _INT8:
+        require_int8(device)
+        bundle = replace(bundle, int8=load_int8(path))
+    gate = Gate(bundle, device, precision, runtime=runtime or "torch")
+    # a batch of large images exceeds a CPU's cache and takes longer than single images
+    gate.batch_size = 1 if gate.device.type == "cpu" else gate.batch_size
+    return gate
 
 
 def _new_names(diseases: Sequence[str], path: Path) -> Counterparts:
@@ -86,11 +105,13 @@ def _new_names(diseases: Sequence[str], path: Path) -> Counterparts:
 def bundle_files(
     classifier: str | Path,
     maskrcnn: str | Path | Sequence[str | Path] | None = None,
-    runtime: str = "torch",
+    runtime: str | None = None,
 ) -> dict[str, Path]:
     """Return kind -> path of each file that `load_diagnoser` reads."""
     files = {"classifier": Path(classifier)}
-    if runtime == INT8:
+    if runtime == _INT8:
+        from cxrloc.classification.bundle.int8 import int8_path
+
         files["int8"] = int8_path(Path(classifier))
     paths = _paths(maskrcnn)
     names = [f"maskrcnn_{number}" for number in range(len(paths))]

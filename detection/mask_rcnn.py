@@ -12,19 +12,23 @@ import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
+from cxrloc.classification.bundle import onnx_file
 from cxrloc.classification.bundle.file import read_bundle, rebuilding
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.detection.config import DetectorConfig, Init
-from cxrloc.detection.data import DetectionSet
 from cxrloc.localization.localizer import Localization, LocalizerOutput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cxrloc.detection.config import DetectorConfig, Init
+    from cxrloc.detection.data import DetectionSet
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,6 +37,7 @@ BACKENDS: dict[str, str] = {
     "torchvision": "cxrloc.detection.torchvision_backend.backend",
     "detectron2": "cxrloc.detection.detectron2_backend.backend",
 }
+EXPORTED = "cxrloc.detection.torchvision_backend.export.exported_predictor"
 DETECTRON2_HELP = (
     "detectron2 is not installed. It is not on the package index; install it from its repository:\n"
     "  pip install 'setuptools<81' wheel ninja\n"
@@ -83,7 +88,8 @@ class Detections:
         """(M, 4) boxes around the masks above `threshold`; NaN if a mask is empty or missing."""
         boxes = np.full((len(self), 4), np.nan)
         for row, mask in enumerate([] if self.masks is None else self.masks):
-            boxes[row] = _box_around(_enlarged(mask), self.boxes_xyxy[row], threshold)
+            wide = cv2.resize(mask, None, fx=_MASK_ZOOM, fy=_MASK_ZOOM)
+            boxes[row] = _box_around(np.asarray(wide), self.boxes_xyxy[row], threshold)
         return boxes
 
     def pasted_mask(self, row: int, threshold: float = 0.5) -> npt.NDArray[np.bool_]:
@@ -104,11 +110,6 @@ class Detections:
         )
         frame[y1:y2, x1:x2] = heat[: frame.shape[0] - y1, : frame.shape[1] - x1] > threshold
         return frame
-
-
-def _enlarged(mask: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    side = _MASK_ZOOM * len(mask)
-    return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR))
 
 
 def _box_around(
@@ -228,7 +229,7 @@ def bundle_metadata(config: DetectorConfig, extra: Mapping[str, Any]) -> dict[st
 def load_predictor(
     path: Path, device: str = "auto", precision: str | None = None, size: int | None = None
 ) -> tuple[Predictor, dict[str, Any]]:
-    """Load the predictor and metadata of a `maskrcnn` bundle.
+    """Load the predictor and metadata of a `maskrcnn` bundle, or an exported one (always fp32).
 
     Args:
         size: side of the square that it looks at; None means the training's.
@@ -237,6 +238,9 @@ def load_predictor(
         ValueError: if the file is not such a bundle, if its backend is unknown, or if its settings
             or tensors are not those of this version.
     """
+    if path.suffix == onnx_file.SUFFIX:
+        exported = importlib.import_module(EXPORTED).ExportedPredictor(path, device, size)
+        return exported, dict(exported.metadata)
     tensors, metadata = read_bundle(path, "maskrcnn")
     backend = load_backend(str(metadata.get("backend")))
     with rebuilding(path, "train-maskrcnn", KeyError, TypeError, ValueError, AttributeError):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrloc.classification.bundle.card import write_card
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.training.distributed import (
     member,
@@ -186,15 +187,14 @@ def _split(run: _Run, fold: int | None) -> Split:
 def _list_training_images(
     bundle: Path, train_set: DetectionSet, validation_set: DetectionSet | None, init: Init
 ) -> None:
-    parts = {"train": train_set.radiographs}
-    if validation_set is not None:
-        parts["validation"] = validation_set.radiographs
-    inherited = {}
-    if init.kind == "gate" and init.path is not None:
-        inherited["gate"] = init.path
-    elif init.path is not None and RunFolder(init.path.parent).training_images.is_file():
-        inherited["weights"] = init.path
+    sets = {"train": train_set, "validation": validation_set}
+    parts = {name: images.radiographs for name, images in sets.items() if images is not None}
+    inherited, kind = {}, "gate" if init.kind == "gate" else "weights"
+    path = init.path
+    if path and (kind == "gate" or RunFolder(path.parent).training_images.is_file()):
+        inherited[kind] = path
     write_training_images(bundle, parts, inherited)
+    write_card(bundle)
 
 
 def _sets(run: _Run, fold: int | None) -> tuple[DetectionSet, DetectionSet | None]:

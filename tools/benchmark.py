@@ -33,6 +33,9 @@ pixels without a word although a decoder complained of them; drawn images withou
 node: a DICOM node that is killed at 20 random moments while four callers send it 500 images; how
 many are answered, and how many twice.
 
+many: images per second of `cxrloc predict` by one process, by two, and on Spark, with and without
+pictures, beside a plain torchvision loop.
+
 predict: a prediction in every runtime, as a whole and stage by stage, against the grad-cam package,
 captum, torchvision's Mask R-CNN and the textbook way; --gate takes a trained gate instead of an
 untrained one; INT8 is slower with it.
@@ -73,8 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        choices=[*BENCHMARKS, "compare", "damage", "data", "fuzz", "node", "predict", "train"],
-        help=f"{', '.join(BENCHMARKS)}, compare, damage, data, fuzz, node, predict or train",
+        choices=[
+            *BENCHMARKS,
+            "compare",
+            "damage",
+            "data",
+            "fuzz",
+            "many",
+            "node",
+            "predict",
+            "train",
+        ],
+        help=f"{', '.join(BENCHMARKS)}, compare, damage, data, fuzz, many, node, predict or train",
     )
     parser.add_argument("--root", type=Path, help="NIH ChestX-ray14's folder (index, data, damage)")
     parser.add_argument(
@@ -85,9 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--images",
         type=int,
-        default=15_000,
         metavar="N",
-        help="images to compare on (compare; default: 15000)",
+        help="images to compare on (compare; default: 15000) or to predict (many; 200)",
     )
     parser.add_argument(
         "--architecture",
@@ -121,7 +133,11 @@ def _run(arguments: argparse.Namespace) -> int:
     elif arguments.what == "compare":
         from cxrloc.tools.experiments.benchmarks.comparison import comparison_table
 
-        print(comparison_table(arguments.images, arguments.out))
+        print(comparison_table(arguments.images or 15_000, arguments.out))
+    elif arguments.what == "many":
+        from cxrloc.tools.experiments.benchmarks.many_images import many_images_table
+
+        print(many_images_table(arguments.images or 200, arguments.size, arguments.repeats))
     elif arguments.what == "train":
         from cxrloc.tools.experiments.benchmarks.training import training_table
 

@@ -17,6 +17,7 @@ from cxrloc.classification.bundle.file import (
     rebuilding,
     write_bundle,
 )
+from cxrloc.classification.bundle.metadata import BOX_SUPERVISION
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
 from cxrloc.classification.network.backbones import ARCHITECTURES
 from cxrloc.classification.network.classifier import MAP_STRIDES, ChestClassifier, check_name
@@ -24,8 +25,6 @@ from cxrloc.datasets.files.parse import one_line
 
 if TYPE_CHECKING:
     from cxrloc.classification.network.int8 import Int8Backbone
-
-BOX_SUPERVISION = "box_supervision"  # key of what boxes taught the network, null for nothing
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from cxrloc.classification.bundle.metadata import KINDS
+from cxrloc.classification.bundle import onnx_file
+from cxrloc.classification.bundle.metadata import AGAIN, check_kind, checked_metadata
 from cxrloc.classification.network.content_hash import (
     HASH,
     METADATA,
@@ -21,16 +20,11 @@ from cxrloc.classification.network.content_hash import (
     content_sha256,
 )
 from cxrloc.datasets.files.atomic import whole_file
-from cxrloc.datasets.files.checked import checked
 from cxrloc.datasets.files.manifest import RESEARCH_USE
-from cxrloc.datasets.files.parse import parse_json
 
-_AGAIN = {
-    "classifier": "train it again with cxrloc train-gate",
-    "maskrcnn": "train it again with cxrloc train-maskrcnn",
-    "int8": "make it again with cxrloc quantize",
-    "stage": "delete it, and run the same command again",
-}
+# torch is imported where tensors are read: metadata alone need none
+if TYPE_CHECKING:
+    import torch
 
 
 def write_bundle(
@@ -46,7 +40,10 @@ def write_bundle(
     Raises:
         ValueError: for an unknown kind, or metadata that JSON cannot represent (such as NaN).
     """
-    _check_kind(metadata.get("kind"), path)
+    import torch
+    from safetensors.torch import save_file
+
+    check_kind(metadata.get("kind"), path)
     text = json.dumps({**metadata, "notice": f"{RESEARCH_USE}."}, allow_nan=False)
     # clone each tensor: safetensors refuses channels_last and shared memory
     plain = {
@@ -75,11 +72,18 @@ def read_bundle(
         ValueError: for a file that is not a bundle, or a bundle of another kind; for a damaged one,
             one without a hash, and one with weights that are no finite numbers.
     """
+    import torch
+
+    if path.suffix == onnx_file.SUFFIX:
+        raise ValueError(
+            f"{path} is an exported network, which only predicts: cxrloc predict and serve take "
+            "it; give the bundle that it was made from"
+        )
     metadata = read_metadata(path, kind)
-    with _opened(path) as handle:
+    with _opened(path, "pt") as handle:
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         stated = handle.metadata()
-    again = _AGAIN[metadata["kind"]]
+    again = AGAIN[metadata["kind"]]
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(
@@ -91,8 +95,13 @@ def read_bundle(
 
 
 def read_metadata(path: Path, kind: str | None = None) -> dict[str, Any]:
-    """Read only the metadata of a bundle; arguments and errors as in `read_bundle`."""
-    with _opened(path) as handle:
+    """Read only the metadata of a bundle; arguments and errors as in `read_bundle`.
+
+    Those of an exported network, too. Without torch.
+    """
+    if path.suffix == onnx_file.SUFFIX:
+        return onnx_file.read_metadata(path, kind)
+    with _opened(path, "numpy") as handle:
         stated = handle.metadata() or {}
     text = stated.get(METADATA)
     if text is None:
@@ -100,13 +109,8 @@ def read_metadata(path: Path, kind: str | None = None) -> dict[str, Any]:
             f"{path} contains tensors but no cxrloc metadata: it is plain weights, not a bundle; "
             "expected a file written by a training tool of this project"
         )
-    metadata: dict[str, Any] = parse_json(text, f"{path}: its metadata {METADATA!r}")
-    _check_kind(metadata.get("kind") if isinstance(metadata, dict) else None, path)
-    again = _AGAIN[metadata["kind"]]
-    check_hashed(path, stated, again)
-    checked(metadata, KINDS[metadata["kind"]], f"{path}: its metadata", again)
-    if kind is not None and metadata["kind"] != kind:
-        raise ValueError(f"{path} is a {metadata['kind']} bundle, expected a {kind} bundle")
+    metadata = checked_metadata(text, path, kind)
+    check_hashed(path, stated, AGAIN[metadata["kind"]])
     return metadata
 
 
@@ -116,24 +120,19 @@ def is_bundle(path: Path) -> bool:
     Raises:
         FileNotFoundError, ValueError: if there is no such file, or another's format.
     """
-    with _opened(path) as handle:
+    with _opened(path, "numpy") as handle:
         return METADATA in (handle.metadata() or {})
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, framework: str) -> Iterator[Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no model bundle at {path}; train one or correct the path")
     try:
-        with safe_open(str(path), framework="pt") as handle:
+        with safe_open(str(path), framework=framework) as handle:
             yield handle
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
-
-
-def _check_kind(kind: object, path: Path) -> None:
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"{path}: bundle kind {kind!r:.100}, expected one of {', '.join(KINDS)}")
 
 
 @contextmanager

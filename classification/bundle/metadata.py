@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
@@ -16,7 +17,11 @@ from cxrloc.datasets.files.checked import (
     Positive,
     Share,
     Text,
+    checked,
 )
+from cxrloc.datasets.files.parse import parse_json
+
+BOX_SUPERVISION = "box_supervision"  # key of what boxes taught the network, null for nothing
 
 _Names = Annotated[list[Name], Field(min_length=1)]
 _Width = Annotated[int, Field(strict=True, ge=1, le=65_536)]  # of a layer
@@ -120,3 +125,33 @@ KINDS: dict[str, Any] = {
     "int8": _Int8,
     "stage": _Stage,
 }
+
+AGAIN = {
+    "classifier": "train it again with cxrloc train-gate",
+    "maskrcnn": "train it again with cxrloc train-maskrcnn",
+    "int8": "make it again with cxrloc quantize",
+    "stage": "delete it, and run the same command again",
+}
+
+
+def checked_metadata(text: str, path: Path, kind: str | None = None) -> dict[str, Any]:
+    """The metadata of a file, from the JSON in it.
+
+    Args:
+        kind: kind that the caller can use; None accepts any kind.
+
+    Raises:
+        ValueError: for what no version of ours writes, and for another kind.
+    """
+    metadata: dict[str, Any] = parse_json(text, f"{path}: its metadata")
+    check_kind(metadata.get("kind") if isinstance(metadata, dict) else None, path)
+    checked(metadata, KINDS[metadata["kind"]], f"{path}: its metadata", AGAIN[metadata["kind"]])
+    if kind is not None and metadata["kind"] != kind:
+        raise ValueError(f"{path} is a {metadata['kind']} bundle, expected a {kind} bundle")
+    return metadata
+
+
+def check_kind(kind: object, path: Path) -> None:
+    """Raise ValueError unless it is the kind of a file of ours."""
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"{path}: bundle kind {kind!r:.100}, expected one of {', '.join(KINDS)}")

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional as F
 
-from cxrloc.classification.network.backbones import IMAGENET_MEAN, IMAGENET_STD
+from cxrloc.classification.network.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from cxrloc.datasets.images.markers import check_markers, without_markers
 from cxrloc.datasets.images.mean_image import MeanImage
 from cxrloc.datasets.images.transforms import fit_square, input_channels
 from cxrloc.datasets.radiograph import LoadedImage
+
+# torch is imported where it is used: the squares of an exported network need none
+if TYPE_CHECKING:
+    import torch
 
 MIN_SIZE, MAX_SIZE = 64, 1024
 INPUTS = {"grey": 3, "single": 1, "enhanced": 3}  # name -> channels of the network's input
@@ -87,6 +89,8 @@ class Preprocessing:
 
     def to_tensor(self, squares: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
         """Convert `squares`, uint8 or float in 0..255, to (N, C, S, S) float32, channels last."""
+        import torch
+
         images = torch.as_tensor(squares)
         if tuple(images.shape[1:]) != self._square_shape:
             expected = ", ".join(map(str, self._square_shape))
@@ -97,7 +101,9 @@ class Preprocessing:
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """Standardise (N, S, S) or (N, 3, S, S) in 0..255, any side S, to (N, C, S, S)."""
-        scale, shift = self._affine(images)
+        import torch
+
+        scale, shift = self.affine(images)
         x = images.new_empty(len(images), *images.shape[-2:], self.channels)
         for c in range(self.channels):  # all channels at once take 3 to 5 x as long
             plane = images if images.ndim == 3 else images[:, c]
@@ -108,8 +114,11 @@ class Preprocessing:
         """Network input (N, C, S, S) from images."""
         return self.to_tensor(self.squares(images))
 
-    def _affine(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factor and summand for grey values in 0..255: (C,), or (S, S, C) with a mean image."""
+    def affine(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Factor and summand for grey values in 0..255: (C,), or (S, S, C) with a mean image.
+
+        Of the type, side S and device of `images`.
+        """
         if self.image is not None:
             return self._affine_image(self.image, images)
         constants = np.array([self.mean, self.std])
@@ -124,12 +133,17 @@ class Preprocessing:
         """
         if self.image is not None or self.input == "enhanced":
             return None
-        scale, shift = self._affine(torch.empty(0, dtype=torch.float64))
+        import torch
+
+        scale, shift = self.affine(torch.empty(0, dtype=torch.float64))
         return tuple(scale.tolist()), tuple(shift.tolist())
 
     def _affine_image(
         self, image: MeanImage, images: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+        from torch.nn import functional as F
+
         side = images.shape[-1]
         planes = torch.from_numpy(np.stack([image.mean, image.deviation]).astype(np.float32))
         mean, std = planes.view(2, -1, self.size, self.size).to(images.device)
@@ -167,6 +181,8 @@ def restored(values: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Pre
 
 
 def mean_image_tensors(image: MeanImage, unit: float) -> dict[str, torch.Tensor]:
+    import torch
+
     parts = {"mean_image": image.mean, "deviation_image": image.deviation}
     return {n: torch.from_numpy((a / unit).astype(np.float32)) for n, a in parts.items()}
 

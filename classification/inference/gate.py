@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,50 +10,11 @@ import torch
 
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.int8 import bundle_fingerprint
+from cxrloc.classification.inference.gate_output import GateOutput, decide
 from cxrloc.classification.inference.runtimes import INT8, load_runtime
 from cxrloc.classification.network.demographics import encode
-from cxrloc.datasets.labels.names import NO_FINDING
+from cxrloc.classification.network.precision import Precision
 from cxrloc.datasets.radiograph import LoadedImage
-
-
-@dataclass(frozen=True)
-class GateOutput:
-    """The gate's predictions for a batch of N images.
-
-    Attributes:
-        image_ids: the images, in input order.
-        diseases: columns of the matrices.
-        probabilities: (N, D) float64 in 0..1.
-        present: (N, D) bool: probability >= threshold; never true without a threshold.
-        features: (N, C, h, w) float32, the map pooled in the same forward pass, on its device.
-        thresholds: per disease; None if validation data provided none.
-    """
-
-    image_ids: tuple[str, ...]
-    diseases: tuple[str, ...]
-    probabilities: npt.NDArray[np.float64]
-    present: npt.NDArray[np.bool_]
-    features: torch.Tensor
-    thresholds: Mapping[str, float | None]
-
-    def present_diseases(self, row: int) -> tuple[str, ...]:
-        """Diseases to examine on image number `row`, in the order of `diseases`.
-
-        Excludes `No Finding`, which may be an output but has nothing to examine.
-        """
-        decisions = zip(self.diseases, self.present[row], strict=True)
-        return tuple(d for d, yes in decisions if yes and d != NO_FINDING)
-
-    def of_image(self, row: int) -> GateOutput:
-        """The output for image number `row` alone: N = 1."""
-        rows = slice(row, row + 1)
-        return replace(
-            self,
-            image_ids=self.image_ids[rows],
-            probabilities=self.probabilities[rows],
-            present=self.present[rows],
-            features=self.features[rows],
-        )
 
 
 class Gate:
@@ -93,6 +53,11 @@ class Gate:
         bundle.model.head.to(self.device)
         if bundle.model.demographics:
             bundle.model.demographic_head.to(self.device)
+
+    @property
+    def precision(self) -> Precision:
+        """The number format of the network."""
+        return self.network.precision
 
     @property
     def examination_thresholds(self) -> dict[str, float | None]:
@@ -144,13 +109,3 @@ class Gate:
 
     def _tensor(self, chunk: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
         return None if chunk is None else torch.from_numpy(chunk).to(self.device)
-
-
-def decide(
-    probabilities: npt.NDArray[np.float64],
-    diseases: Sequence[str],
-    thresholds: Mapping[str, float | None],
-) -> npt.NDArray[np.bool_]:
-    """(N, D) bool: probability >= threshold; always False for a disease without a threshold."""
-    cuts = [np.inf if thresholds[d] is None else float(thresholds[d] or 0.0) for d in diseases]
-    return probabilities >= np.array(cuts, dtype=np.float64)

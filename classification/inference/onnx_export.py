@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +15,9 @@ from torch import nn
 from cxrloc.classification.bundle.classifier import fingerprint
 from cxrloc.classification.network.classifier import ChestClassifier
 from cxrloc.classification.network.int8 import Int8Backbone
+from cxrloc.datasets.files.addresses import cache_folder
 from cxrloc.datasets.files.atomic import whole_file
+from cxrloc.datasets.files.parse import one_line
 
 Shape = tuple[int, int, int]
 
@@ -49,31 +51,54 @@ def exported_int8(model: ChestClassifier, int8: Int8Backbone, shape: Shape) -> P
 def _cached(name: str, network: Callable[[], nn.Module], shape: Shape) -> Path:
     path = cache_folder() / f"{name}.onnx"
     if not path.is_file():
-        with whole_file(path) as temporary, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's notes are for its own developers
-            _export(network(), shape, temporary)
+        backbone = network()
+        device = next(backbone.parameters()).device
+        example = {"x": torch.zeros(1, *shape, device=device)}
+        program = exported_program(backbone, example, ["features"])
+        with whole_file(path) as temporary:
+            program.save(temporary, external_data=False)
     return path
 
 
-def cache_folder() -> Path:
-    """Cache of exported networks: `cxrloc` in XDG_CACHE_HOME, by default in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxrloc"
+def exported_program(
+    network: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    outputs: Sequence[str],
+    *,
+    batches: bool = False,
+    operators: Mapping[Any, Any] | None = None,
+) -> Any:
+    """The network as torch's `ONNXProgram`.
 
+    Args:
+        inputs: name -> an example, in the order of the network's arguments.
+        outputs: their names, in order.
+        batches: leave the number of images open; the examples then hold two or more.
+        operators: operator of torch -> how it is written in ONNX, for those that are ours.
 
-def _export(backbone: nn.Module, shape: Shape, path: Path) -> None:
+    Raises:
+        ValueError: for a network that the exporter cannot express.
+        ImportError: without its packages, with the install command.
+    """
     package("onnx", "onnx")
     package("onnxscript", "onnx")
-    example = torch.zeros(1, *shape, device=next(backbone.parameters()).device)
-    torch.onnx.export(
-        backbone,
-        (example,),
-        path,
-        input_names=["x"],
-        output_names=["features"],
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    first = {0: torch.export.Dim("N")}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's notes are for its own developers
+        try:
+            return torch.onnx.export(
+                network,
+                tuple(inputs.values()),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamo=True,
+                dynamic_shapes=(first,) * len(inputs) if batches else None,
+                custom_translation_table=None if operators is None else dict(operators),
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            fault = one_line(error)
+            raise ValueError(f"torch cannot write this network as ONNX: {fault}") from error
 
 
 def package(module: str, runtime: str) -> ModuleType:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cxrloc.classification.inference.onnx_export import cache_folder, package
+from cxrloc.classification.inference.onnx_export import package
 from cxrloc.classification.network.precision import Precision
+from cxrloc.datasets.files.addresses import cache_folder
 
 Backbone = Callable[[torch.Tensor], torch.Tensor]
 

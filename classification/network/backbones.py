@@ -33,9 +33,8 @@ import torch
 from torch import nn
 
 from cxrloc.classification.network import efficientnet_lite
+from cxrloc.classification.network.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 STRIDE = 32  # input pixels per cell of the map unless it is refined, and the smallest input
 STAGES = 5
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+# torch is imported where tensors are hashed: metadata alone need none
+if TYPE_CHECKING:
+    import torch
 
 METADATA = "cxrloc"  # key of the metadata's text, as JSON
 HASH = "cxrloc_sha256"
@@ -14,6 +17,8 @@ HASH = "cxrloc_sha256"
 
 def content_sha256(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     """Hexadecimal SHA-256 of the text, and of each tensor's name, type, shape and values."""
+    import torch
+
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 
 from cxrloc.classification.bundle.classifier import (
-    BOX_SUPERVISION,
     ClassifierBundle,
     inherited_supervision,
 )
+from cxrloc.classification.bundle.metadata import BOX_SUPERVISION
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.gate_table import GateRow
 from cxrloc.classification.metrics.scored_images import YOUDEN, ScoredImages

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxrloc.classification.bundle.card import write_card
 from cxrloc.classification.config import ClassifierConfig, ModelConfig
 from cxrloc.classification.run_folder import RunFolder
 from cxrloc.classification.training.batches import ImageBatches, holds_channels, row_groups
@@ -237,6 +238,7 @@ def list_images(run: Run, fold: Fold) -> None:
     listed = RunFolder(weights.parent).training_images.is_file() and weights.is_file()
     write_training_images(fold.files.classifier, images, {"weights": weights} if listed else {})
     write_gate_provenance(fold.files, [fold])
+    write_card(fold.files.classifier)
 
 
 def write_gate_provenance(folder: RunFolder, folds: Sequence[Fold]) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cxrloc.classification.bundle.preprocessing import INPUTS
 from cxrloc.classification.config import ClassifierConfig
-from cxrloc.classification.inference.gate import decide
+from cxrloc.classification.inference.gate_output import decide
 from cxrloc.classification.inference.gate_table import GateRow, read_gate_table, write_gate_table
 from cxrloc.classification.metrics.examinations import choose_points
 from cxrloc.classification.metrics.operating_point import Points, thresholds_of

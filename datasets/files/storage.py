@@ -63,8 +63,8 @@ class Storage:
         return cls(LocalFileSystem(), "", "")
 
     def path(self, name: str) -> str:
-        """The whole path of a name within `filesystem`."""
-        return f"{self.root}/{name}" if self.root else name
+        """The whole path of a name within `filesystem`; "" is the root."""
+        return f"{self.root}/{name}" if self.root and name else name or self.root
 
     def local_path(self, name: str) -> Path | None:
         """The path of a name on a local disk; None if it is in a store."""
@@ -94,6 +94,23 @@ class Storage:
 
     def delete(self, name: str) -> None:
         self.filesystem.rm_file(self.path(name))
+
+    def files_below(self) -> list[str]:
+        """Names of all files below the root, sorted; the root itself, as "", if it is a file."""
+        paths = self.filesystem.find(self.root)
+        return sorted(path.removeprefix(self.root).lstrip("/") for path in paths)
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, without it; none if it is missing."""
+        try:
+            paths = self.filesystem.ls(self.path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in paths)
+
+    def url_of(self, name: str) -> str:
+        """The whole URL, or path, of a name."""
+        return f"{self.url.rstrip('/')}/{name}" if name else self.url
 
     def read(self, name: str) -> bytes:
         with self.open(name) as file:

@@ -35,7 +35,7 @@ Item = TypeVar("Item")
 Image = TypeVar("Image")
 GreyImage = npt.NDArray[np.uint8]
 
-_FIRST_BYTES = 4096
+FIRST_BYTES = 4096
 _NAMED = 5  # files that a sentence names
 IMAGE_SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES)
 
@@ -114,17 +114,24 @@ def is_image_file(path: Path) -> bool:
     DICOM files are named IM000001 on discs or end with a number. A disc's table of contents
     (DICOMDIR) is not an image.
     """
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return True
-    data = b"" if path.name.upper() == "DICOMDIR" else first_bytes(path)
-    return is_dicom(data) or is_png_or_jpeg(data)
+    return is_image_name(path.name) or is_image_data(first_bytes(path), path.name)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether the suffix marks a file as an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_image_data(data: bytes, name: str) -> bool:
+    """Whether the first bytes of a file do."""
+    return name.upper() != "DICOMDIR" and (is_dicom(data) or is_png_or_jpeg(data))
 
 
 def first_bytes(path: Path) -> bytes:
     """Enough of a file to tell its format; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(_FIRST_BYTES)
+            return file.read(FIRST_BYTES)
     except OSError:
         return b""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
 
 
-def listed_images(inputs: Iterable[Path]) -> list[Path]:
+def listed_images(inputs: Iterable[Path | str]) -> list[Path | str]:
     """The inputs, with the image files of each prepared folder in place of the folder.
+
+    A URL stays as it is.
 
     Raises:
         FileNotFoundError, ValueError: for a prepared folder that is unfinished or lists no image.
@@ -17,11 +19,13 @@ def listed_images(inputs: Iterable[Path]) -> list[Path]:
     return [path for given in inputs for path in _listed(given)]
 
 
-def _listed(given: Path) -> list[Path]:
+def _listed(given: Path | str) -> Sequence[Path | str]:
+    if isinstance(given, str):
+        return [given]
     files = PreparedFolder(given)
     if not (files.index.is_file() and files.ground_truth.is_file()):
         return [given]
-    images = [radiograph.file for radiograph in load_prepared(given).radiographs]
+    images = [str(radiograph.file) for radiograph in load_prepared(given).radiographs]
     if not images:
         raise ValueError(f"{given} is a prepared folder, but lists no image that is on disk")
     return images

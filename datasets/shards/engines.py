@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from typing import Any
@@ -24,7 +24,7 @@ from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.shards.format import REJECTS, SCHEMA_VERSION, manifest_name
 from cxrloc.datasets.shards.plan import ShardPlan
-from cxrloc.datasets.shards.spark import spark_session
+from cxrloc.datasets.shards.spark import collected, spark_session
 from cxrloc.datasets.shards.write import ShardRecord, make_shards
 
 _REJECT_COLUMNS = ("image_id", "path", "reason")
@@ -87,11 +87,7 @@ def spark_engine(master: str = "local[*]") -> Engine:
 
     def run(plans: Sequence[ShardPlan]) -> list[ShardRecord]:
         name = "cxrloc shards"
-        with (
-            spark_session(master, name) as spark,
-            _bar(plans) as bar,
-            ThreadPoolExecutor(1) as pool,
-        ):
+        with spark_session(master, name) as spark, _bar(plans) as bar:
             context = spark.sparkContext
             images = context.accumulator(0)
 
@@ -101,16 +97,7 @@ def spark_engine(master: str = "local[*]") -> Engine:
                 return records
 
             job = context.parallelize(plans, len(plans)).flatMap(task)
-            collected: Future[list[ShardRecord]] = pool.submit(job.collect)
-            try:
-                while wait([collected], timeout=0.5).not_done:
-                    bar.update(images.value - bar.n)
-            except KeyboardInterrupt:
-                context.cancelAllJobs()  # the pool waits for the thread that collects
-                raise
-            records = _spark_result(collected)
-            bar.update(images.value - bar.n)
-            return records
+            return collected(context, job, lambda: bar.update(images.value - bar.n), _GO_ON)
 
     return run
 
@@ -178,15 +165,3 @@ def _gather(
     except BrokenProcessPool as error:
         raise OSError(f"a worker process died (out of memory?); {_GO_ON}") from error
     return records
-
-
-def _spark_result(collected: Future[list[ShardRecord]]) -> list[ShardRecord]:
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
-
-    try:
-        return collected.result()
-    except (PySparkException, Py4JError) as error:
-        lines = [line for line in str(error).splitlines() if "Error: " in line]
-        reason = lines[-1].strip() if lines else str(error)
-        raise OSError(f"a Spark task failed ({reason}); {_GO_ON}") from error

@@ -7,7 +7,8 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,3 +52,40 @@ def spark_session(master: str, name: str) -> Iterator[Any]:
     finally:
         if active is None:
             session.stop()
+
+
+def collected(context: Any, job: Any, tick: Callable[[], object], kept: str) -> list[Any]:
+    """What the tasks of a job return.
+
+    Args:
+        context: of the session.
+        job: an RDD.
+        tick: called twice a second while they run, and at the end.
+        kept: what a user has to know if a task fails.
+
+    Raises:
+        OSError: if a task failed, with its reason.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        result: Future[list[Any]] = pool.submit(job.collect)
+        try:
+            while wait([result], timeout=0.5).not_done:
+                tick()
+        except KeyboardInterrupt:
+            context.cancelAllJobs()  # the pool waits for the thread that collects
+            raise
+        made = _result(result, kept)
+        tick()
+        return made
+
+
+def _result(result: Future[list[Any]], kept: str) -> list[Any]:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        return result.result()
+    except (PySparkException, Py4JError) as error:
+        lines = [line for line in str(error).splitlines() if "Error: " in line]
+        reason = lines[-1].strip() if lines else str(error)
+        raise OSError(f"a Spark task failed ({reason}); {kept}") from error

@@ -132,7 +132,7 @@ def _unseen_by(
 
 
 def detectors_at(
-    path: Path | None, ensemble: bool, sizes: Sequence[int]
+    path: Path | str | None, ensemble: bool, sizes: Sequence[int]
 ) -> Path | list[Path] | None:
     """The trained Mask R-CNNs that a path on the command line means: one, or all for an ensemble.
 

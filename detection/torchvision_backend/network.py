@@ -43,7 +43,7 @@ from cxrloc.detection.config import (
     ModelConfig,
 )
 from cxrloc.detection.torchvision_backend.best_boxes import BestOfEachDisease
-from cxrloc.detection.torchvision_backend.roi_align import SAMPLES, FastRoIAlign
+from cxrloc.detection.torchvision_backend.roi_align import FastRoIAlign
 
 Targets = list[dict[str, Tensor]]
 
@@ -198,12 +198,12 @@ def _proposals(model: ModelConfig, size: int) -> RegionProposalNetwork:
 
 
 def _roi_heads(model: ModelConfig, num_classes: int, size: int) -> BestOfEachDisease:
-    names = [str(index) for index in range(len(model.fpn_levels))]
+    levels = model.fpn_levels
     width = model.fpn_channels
     # regions go to pyramid levels by their share of the image, as COCO's weights learned at 800 px
     scale = round(size * 224 / 800)
     heads = BestOfEachDisease(
-        FastRoIAlign(names, 7, SAMPLES, canonical_scale=scale),
+        FastRoIAlign(levels, 7, scale),
         _BoxHead(width * 49, model.box_hidden),
         FastRCNNPredictor(model.box_hidden, num_classes),
         fg_iou_thresh=0.5,
@@ -214,7 +214,7 @@ def _roi_heads(model: ModelConfig, num_classes: int, size: int) -> BestOfEachDis
         score_thresh=SCORE_THRESHOLD,
         nms_thresh=NMS_THRESHOLD,
         detections_per_img=DETECTIONS_PER_DISEASE * (num_classes - 1),
-        mask_roi_pool=FastRoIAlign(names, 14, SAMPLES, canonical_scale=scale),
+        mask_roi_pool=FastRoIAlign(levels, 14, scale),
         mask_head=_MaskHead(width, (model.mask_channels,) * model.mask_layers, 1),
         mask_predictor=_MaskPredictor(model.mask_channels, model.mask_channels, num_classes),
     )

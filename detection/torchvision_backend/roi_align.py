@@ -8,10 +8,12 @@ torchvision's own kernel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import _setup_scales
+from torchvision.ops.poolers import initLevelMapper
 
 SAMPLES = 2
 
@@ -53,7 +55,24 @@ def roi_align_matmul(features: Tensor, boxes: Tensor, bins: int, scale: float) -
 
 
 class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
-    """`MultiScaleRoIAlign` with `roi_align_matmul` on the CPU."""
+    """`MultiScaleRoIAlign` with `roi_align_matmul` on the CPU.
+
+    torchvision guesses the maps' strides from the size of the image. Ours lies inside a square: of
+    an image twice as wide as high, it would take each stride for half of what it is.
+
+    Args:
+        levels: of the maps, named "0", "1" and so on; the cells of level l have 2^l pixels.
+        bins: side of the pooled regions.
+        canonical_scale: side in pixels of a region that belongs to level 4.
+    """
+
+    def __init__(self, levels: Sequence[int], bins: int, canonical_scale: int = 224) -> None:
+        names = [str(index) for index in range(len(levels))]
+        super().__init__(names, bins, SAMPLES, canonical_scale=canonical_scale)
+        self.scales = [2.0**-level for level in levels]
+        self.map_levels = initLevelMapper(
+            levels[0], levels[-1], canonical_scale=canonical_scale, canonical_level=4
+        )
 
     def forward(
         self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
@@ -62,15 +81,11 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
         if maps[0].is_cuda:
             pooled: Tensor = super().forward(x, boxes, image_shapes)
             return pooled
-        # not cached between calls: the scales depend on these maps
-        scales, mapper = _setup_scales(
-            maps, image_shapes, self.canonical_scale, self.canonical_level
-        )
-        levels: Tensor = mapper(boxes)
+        levels: Tensor = self.map_levels(boxes)
         bins, count = int(self.output_size[0]), len(levels)
         image = torch.cat([torch.full((len(b),), i) for i, b in enumerate(boxes)])
         every, parts, places = torch.cat(boxes), [], []
-        for level, scale in enumerate(scales):
+        for level, scale in enumerate(self.scales):
             for index in range(len(boxes)):
                 place = torch.nonzero((levels == level) & (image == index))[:, 0]
                 if len(place):

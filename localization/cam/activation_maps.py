@@ -5,7 +5,8 @@ d logit_c / d A_k, where A is the tensor that the network pools, of either sign 
 a ReLU before pooling; `cxrloc.classification.network.backbones` lists them). With mean pooling over
 h x w cells, alpha has a closed form: W[c, k] / hw for a linear head, and for Linear - ReLU -
 Linear, with z the hidden pre-activations of the image, J = W2 diag(z > 0) W1 instead of W. It is
-the same with log-sum-exp pooling, since its gradients over the cells add up to 1 too.
+the same with log-sum-exp pooling, since its gradients over the cells add up to 1 too. ConvNeXt's
+LayerNorm before the head has one as well.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def class_activation_maps(
 
     Args:
         model: pools `features`, by the mean or as its `pool` does, and applies `model.head` to the
-            (N, C) vector. Linear and Linear - ReLU - Linear heads have a closed form; other heads
-            use autograd through the head.
+            (N, C) vector. Heads of linear layers, ReLUs and LayerNorms that end in a linear layer
+            have a closed form; other heads use autograd through the head.
         features: pooled tensor (N, C, h, w) of either sign, any float type; computed in float32.
         disease_indices: K outputs of the head.
 
@@ -103,19 +104,37 @@ def autograd_maps(
 def head_jacobian(head: nn.Module, pooled: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
     """d logits[indices] / d pooled for each image, shape (N, K, C), from pooled (N, C) float32."""
     layers = list(head) if isinstance(head, nn.Sequential) else [head]
-    kinds = [type(layer) for layer in layers if not isinstance(layer, _IGNORED)]
     layers = [layer for layer in layers if not isinstance(layer, _IGNORED)]
-    if kinds == [nn.Linear]:
-        weight = _float(layers[0].weight)
-        _check_indices(indices, len(weight))
-        return weight[list(indices)].expand(len(pooled), -1, -1)
-    if kinds == [nn.Linear, nn.ReLU, nn.Linear]:
-        first, last = _float(layers[0].weight), _float(layers[2].weight)
-        _check_indices(indices, len(last))
-        bias = None if layers[0].bias is None else _float(layers[0].bias)
-        active = (nn.functional.linear(pooled, first, bias) > 0).float()
-        return torch.einsum("kh,nh,hc->nkc", last[list(indices)], active, first)
-    return _autograd_jacobian(head, pooled, indices)
+    if not (layers and isinstance(layers[-1], nn.Linear) and all(map(_has_closed_form, layers))):
+        return _autograd_jacobian(head, pooled, indices)
+    _check_indices(indices, layers[-1].out_features)
+    given = [pooled]  # what each layer is given
+    for layer in layers[:-1]:
+        given.append(layer(given[-1]))
+    rows = _float(layers[-1].weight)[list(indices)].expand(pooled.shape[0], -1, -1)
+    for layer, x in zip(reversed(layers[:-1]), reversed(given[:-1]), strict=True):
+        rows = _times_jacobian(rows, layer, x)
+    return rows
+
+
+def _has_closed_form(layer: nn.Module) -> bool:
+    over_one_axis = isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) == 1
+    return isinstance(layer, nn.Linear | nn.ReLU) or over_one_axis
+
+
+def _times_jacobian(rows: torch.Tensor, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """(N, K, C) rows of a jacobian, times that of the layer before it, which was given x (N, C)."""
+    if isinstance(layer, nn.Linear):
+        return rows @ _float(layer.weight)
+    if isinstance(layer, nn.ReLU):
+        return rows * (x > 0).float().unsqueeze(1)
+    assert isinstance(layer, nn.LayerNorm)
+    if layer.weight is not None:
+        rows = rows * _float(layer.weight)
+    scale = torch.rsqrt(x.var(-1, correction=0, keepdim=True) + layer.eps).unsqueeze(1)
+    unit = (x - x.mean(-1, keepdim=True)).unsqueeze(1) * scale
+    rows = rows - unit * (rows * unit).mean(-1, keepdim=True)
+    return (rows - rows.mean(-1, keepdim=True)) * scale
 
 
 def _autograd_jacobian(

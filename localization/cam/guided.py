@@ -11,16 +11,21 @@ Grad-CAM's map can only be cut at a share of its own range.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from cxrloc.classification.inference.gate import Gate, GateOutput
-from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.cam.boxes import CamBoxRule, Corners
-from cxrloc.localization.cam.localizer import GradCamLocalizer, check_output
+from cxrloc.localization.cam.localizer import GradCamLocalizer, network_of
 from cxrloc.localization.cam.rules import SizedRule
 from cxrloc.localization.localizer import Cells
+
+if TYPE_CHECKING:
+    import torch
+
+    from cxrloc.classification.inference.exported_gate import ExportedGate
+    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.classification.network.classifier import ChestClassifier
 
 NAME = "guided_cam"
 # chosen on fold 0 of NIH's boxes; `cxrloc tune-cam` finds better ones for each disease
@@ -43,7 +48,7 @@ class GuidedCamLocalizer(GradCamLocalizer):
 
     def __init__(
         self,
-        gate: Gate,
+        gate: Gate | ExportedGate,
         rule: CamBoxRule = GUIDED,
         *,
         number: int = 1,
@@ -51,7 +56,7 @@ class GuidedCamLocalizer(GradCamLocalizer):
     ) -> None:
         super().__init__(gate, rule, NAME, number=number, rules=rules)
 
-    def _check(self, gate: Gate) -> None:
+    def _check(self, gate: Gate | ExportedGate) -> None:
         if not gate.bundle.trained_with_boxes:
             raise ValueError(
                 f"{NAME} needs a gate that was trained with boxes (train.box_loss_weight above 0), "
@@ -62,16 +67,21 @@ class GuidedCamLocalizer(GradCamLocalizer):
         x1, y1, x2, y2 = map(int, box)
         return float(heat[y1:y2, x1:x2].mean(dtype=np.float64))
 
-    def _cells(
-        self, images: Sequence[LoadedImage], output: GateOutput, columns: Sequence[int]
-    ) -> Cells:
-        check_output(images, output)
-        with torch.inference_mode():
-            logits = self.gate.bundle.model.cell_logits(output.features)[:, list(columns)]
-            return np.asarray(torch.sigmoid(logits).cpu().numpy(), dtype=np.float32)
+    def _maps(self, features: torch.Tensor, columns: Sequence[int]) -> torch.Tensor:
+        return guided_maps(network_of(self.gate), features, columns)
 
 
-def map_localizer(gate: Gate) -> GradCamLocalizer:
+def guided_maps(
+    model: ChestClassifier, features: torch.Tensor, columns: Sequence[int]
+) -> torch.Tensor:
+    """(N, K, h, w) probabilities of the cells of features (N, C, h, w)."""
+    import torch
+
+    with torch.no_grad():
+        return torch.sigmoid(model.cell_logits(features)[:, list(columns)])
+
+
+def map_localizer(gate: Gate | ExportedGate) -> GradCamLocalizer:
     """The localizer of a gate's maps: guided_cam if it was trained with boxes, else grad_cam."""
     kind = GuidedCamLocalizer if gate.bundle.trained_with_boxes else GradCamLocalizer
     return kind(gate)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.inference.gate import Gate, GateOutput
+from cxrloc.classification.inference.gate_output import GateOutput
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.localization.cam.activation_maps import class_activation_maps
 from cxrloc.localization.cam.boxes import (
     DEEP_MEDIA,
     CamBoxRule,
@@ -22,6 +21,14 @@ from cxrloc.localization.cam.boxes import (
 from cxrloc.localization.cam.heat_maps import FrameMaps
 from cxrloc.localization.cam.rules import SizedRule
 from cxrloc.localization.localizer import Cells, Localization, LocalizerOutput, Pair
+
+# torch is imported where maps are computed: an exported gate brings its own
+if TYPE_CHECKING:
+    import torch
+
+    from cxrloc.classification.inference.exported_gate import ExportedGate
+    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.classification.network.classifier import ChestClassifier
 
 GateFacts = dict[Pair, Mapping[str, Any]]
 
@@ -38,7 +45,7 @@ class GradCamLocalizer:
     needs.
 
     Args:
-        gate: classifier, from `Gate(load_classifier(path))`.
+        gate: classifier, from `Gate(load_classifier(path))`, or an exported one.
         rule: how to turn a map into boxes.
         name: name in tables.
         aligned: undo the half-cell shift of plain scaling (see `map_to_frame`).
@@ -54,7 +61,7 @@ class GradCamLocalizer:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: Gate | ExportedGate,
         rule: CamBoxRule = DEEP_MEDIA,
         name: str = "grad_cam",
         *,
@@ -69,7 +76,7 @@ class GradCamLocalizer:
         self.number = number
         self.rules = dict(rules or {})
 
-    def _check(self, gate: Gate) -> None:
+    def _check(self, gate: Gate | ExportedGate) -> None:
         """Refuse a gate whose maps are another localizer's."""
         if gate.bundle.trained_with_boxes:
             raise ValueError(
@@ -145,8 +152,16 @@ class GradCamLocalizer:
         self, images: Sequence[LoadedImage], output: GateOutput, columns: Sequence[int]
     ) -> npt.NDArray[np.float32]:
         check_output(images, output)
-        maps = class_activation_maps(self.gate.bundle.model, output.features, columns)
-        return np.asarray(maps.cpu().numpy(), dtype=np.float32)
+        if output.heat_maps is not None:
+            return output.heat_maps[:, list(columns)]
+        assert output.features is not None
+        return np.asarray(self._maps(output.features, columns).cpu().numpy(), dtype=np.float32)
+
+    def _maps(self, features: torch.Tensor, columns: Sequence[int]) -> torch.Tensor:
+        """(N, K, h, w) from the features of the gate's network."""
+        from cxrloc.localization.cam.activation_maps import class_activation_maps
+
+        return class_activation_maps(network_of(self.gate), features, columns)
 
     def _columns(self, diseases: Sequence[str]) -> list[int]:
         names = list(self.gate.bundle.diseases)
@@ -173,11 +188,24 @@ def check_output(images: Sequence[LoadedImage], output: GateOutput) -> None:
         raise ValueError(f"expected the gate output of {image_ids}, got {output.image_ids}")
 
 
-def _check_even(gate: Gate) -> None:
+def network_of(gate: Gate | ExportedGate) -> ChestClassifier:
+    """The gate's network in torch.
+
+    Raises:
+        ValueError: for an exported gate.
+    """
+    model: ChestClassifier | None = getattr(gate.bundle, "model", None)
+    if model is None:
+        raise ValueError("an exported gate has no network in torch: give the bundle it is made of")
+    return model
+
+
+def _check_even(gate: Gate | ExportedGate) -> None:
     """The shift of aligned maps is that of a ResNet; elsewhere it would misplace them."""
-    if not gate.bundle.model.even:
+    model = network_of(gate)
+    if not model.even:
         raise ValueError(
-            f"grad_cam_aligned: the gate is a {gate.bundle.model.architecture}, expected a ResNet "
+            f"grad_cam_aligned: the gate is a {model.architecture}, expected a ResNet "
             "or EfficientNet-B0 to B7, whose cells lie half a cell further left and up than plain "
             "scaling puts them; use grad_cam"
         )

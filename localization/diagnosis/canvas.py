@@ -6,6 +6,7 @@ do the same in a few milliseconds.
 
 from __future__ import annotations
 
+import importlib.util
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
@@ -191,9 +191,22 @@ def _strokes(start: Any, end: Any, line: Line) -> Iterator[tuple[Any, Any]]:
 
 @lru_cache(maxsize=64)
 def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    # matplotlib ships it, so letters are the same on every machine
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / name, size)
+    return ImageFont.truetype(_matplotlib_data() / "fonts" / "ttf" / name, size)
+
+
+def _matplotlib_data() -> Path:
+    """matplotlib ships the font, so letters are the same on every machine.
+
+    Found without importing it, which takes longer than the prediction of an image.
+    """
+    found = importlib.util.find_spec("matplotlib")
+    beside = Path((found and found.origin) or "").with_name("mpl-data")
+    if beside.is_dir():
+        return beside
+    import matplotlib as mpl  # a distribution has moved its data
+
+    return Path(mpl.get_data_path())
 
 
 @lru_cache(maxsize=4096)

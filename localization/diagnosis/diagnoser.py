@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from cxrloc.classification.inference.gate import GateOutput
+from cxrloc.classification.inference.gate_output import GateOutput
 from cxrloc.classification.network.demographics import missing_demographics
 from cxrloc.datasets.images.doubts.chest import ChestDoubt, chest_doubt, judges_chests
 from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing

@@ -17,12 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.readers.layouts import MuraStudy, study_of
+
+# takes a quarter of a second, and only studies need it
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ def write_studies(
     findings = study_findings(of_studies, thresholds)
     if not findings:
         return []
+    import pandas as pd
+
     table = pd.DataFrame([asdict(finding) for finding in findings])
     table["present"] = table["present"].astype("Int64")  # 1, 0 or empty
     notice = f"# {RESEARCH_USE}. A study's probability is the mean over its images.\n"

@@ -1,23 +1,30 @@
-"""Write the files of one image that `cxrloc predict` promises."""
+"""Make the files of one image that `cxrloc predict` promises."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.localization.diagnosis.diagnoser import Diagnosis
-from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps
-from cxrloc.localization.diagnosis.to_json import to_json
+
+if TYPE_CHECKING:
+    from cxrloc.localization.diagnosis.diagnoser import Diagnosis
 
 
-def write_outputs(
-    image: LoadedImage, diagnosis: Diagnosis, stem: Path, manifest: Mapping[str, Any]
-) -> None:
-    """Write STEM.boxes.jpg, STEM.heat.jpg and, last, STEM.json."""
-    draw_boxes(image, diagnosis).save(stem.with_name(f"{stem.name}.boxes.jpg"))
-    draw_heat_maps(image, diagnosis).save(stem.with_name(f"{stem.name}.heat.jpg"))
-    record = to_json(diagnosis) | {"manifest": manifest}
-    write_json(stem.with_name(f"{stem.name}.json"), record)
+def output_files(
+    image: LoadedImage, diagnosis: Diagnosis, record: Mapping[str, Any], write: Collection[str]
+) -> Iterator[tuple[str, bytes]]:
+    """Ending and content of .boxes.jpg, .heat.jpg and, last, .json; of those that are asked for.
+
+    Args:
+        record: what the JSON holds.
+        write: `pictures`, `json` or both.
+    """
+    if "pictures" in write:
+        from cxrloc.localization.diagnosis.drawing import draw_boxes, draw_heat_maps
+
+        yield ".boxes.jpg", draw_boxes(image, diagnosis).encoded(".jpg")
+        yield ".heat.jpg", draw_heat_maps(image, diagnosis).encoded(".jpg")
+    if "json" in write:
+        yield ".json", (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()

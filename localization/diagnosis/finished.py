@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from cxrloc.datasets.files.checked import AtLeastOne, Finite, Flag, Name, Positive, Share, checked
-from cxrloc.datasets.files.parse import read_json
-from cxrloc.datasets.readers.layouts import study_of
-
-Probabilities = dict[str, float]
+from cxrloc.datasets.files.storage import Storage
 
 
 def read_done(
-    out: Path, name: str, path: Path, manifest: Mapping[str, Any]
-) -> Probabilities | None:
-    """What its study needs of an image that is done; None for an image to predict.
+    out: str | Path, name: str, source: str | Path, manifest: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The record (`to_json`) of an image that is done; None for an image to predict.
 
-    It is done if `out` holds its JSON, made from the same file by the same models and settings.
+    It is done if `out` holds its JSON, made from the same file by the same models and settings,
+    and if the other files that are asked for were written with it.
+
+    Args:
+        out: folder or URL of the results.
+        name: stem of its files there.
+        source: path or URL of the image.
+        manifest: of this run.
     """
+    storage, file = Storage.at(out), f"{name}.json"
     try:
-        file = out / f"{name}.json"
-        record: _Record = checked(read_json(file), _Record, str(file))
-        then, now = record["manifest"], {**manifest, **source_facts(path)}
+        record: dict[str, Any] = storage.read_json(file)
+        checked(record, _Record, f"{out}/{file}")
+        then, now = record["manifest"], {**manifest, **source_facts(source)}
         same = all(then[key] == now[key] for key in ("config", "hashes", "image"))
-        findings = [(f["disease"], f["probability"]) for f in record["findings"]]
+        same = same and set(now["write"]) <= {"table", *then["write"]}
     except (OSError, ValueError, KeyError):
         return None  # no such file, or not written by this tool: the image is predicted again
-    return of_study(path, findings) if same else None
+    return record if same else None
 
 
 class _Image(TypedDict):
@@ -50,7 +55,12 @@ class _Category(TypedDict):
 class _Finding(TypedDict):
     disease: Name
     probability: Share
+    threshold: Share | None
     present: Flag
+
+
+class _Mask(TypedDict):
+    counts: str
 
 
 class _Box(TypedDict):
@@ -59,11 +69,13 @@ class _Box(TypedDict):
     score: Finite
     localizer: Name
     rank: AtLeastOne
+    segmentation: NotRequired[_Mask]
 
 
 class _Record(TypedDict):
     """What is read of a file that an earlier run wrote (all of it: `to_json`)."""
 
+    warnings: list[str]
     images: tuple[_Image]
     categories: list[_Category]
     findings: list[_Finding]
@@ -72,15 +84,20 @@ class _Record(TypedDict):
     manifest: dict[str, Any]
 
 
-def of_study(path: Path, findings: Iterable[tuple[str, float]]) -> Probabilities:
-    """Disease -> probability of an image of a study; nothing is kept of the many others."""
-    return dict(findings) if study_of(path) is not None else {}
-
-
-def source_facts(path: Path) -> dict[str, Any]:
+def source_facts(source: str | Path) -> dict[str, Any]:
     """Facts that tell a file from another of the same name, without reading it."""
-    status = path.stat() if path.is_file() else None
-    changed = (status.st_size, status.st_mtime_ns) if status else (None, None)
     # as a hash: archives call folders after patients
-    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
-    return {"image": {"path_sha256": place, "bytes": changed[0], "mtime_ns": changed[1]}}
+    whole = str(source) if "://" in str(source) else os.path.realpath(source)
+    place = hashlib.sha256(os.fsencode(whole)).hexdigest()
+    size, changed = _state(str(source))
+    return {"image": {"path_sha256": place, "bytes": size, "changed": changed}}
+
+
+def _state(source: str) -> tuple[int | None, int | str | None]:
+    """Bytes of a file and when it was last changed; None for a missing one."""
+    if "://" in source:
+        return Storage.at(source).states([""])[0] or (None, None)
+    if not os.path.isfile(source):
+        return None, None
+    status = os.stat(source)
+    return status.st_size, status.st_mtime_ns

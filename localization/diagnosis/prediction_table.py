@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 _MOST_NAMED = 3
-_MOST_ROWS = 20
-
-
-def terminal_table(out: Path, names: Sequence[str]) -> str:
-    """What was found on the first images, as their files in `out` tell it."""
-    records = [json.loads((out / f"{name}.json").read_bytes()) for name in names[:_MOST_ROWS]]
-    more = len(names) - len(records)
-    return prediction_table(records) + (f"\n... and {more} more images" if more else "")
+MOST_ROWS = 20
 
 
 def prediction_table(records: Sequence[Mapping[str, Any]]) -> str:

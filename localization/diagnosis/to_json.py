@@ -26,13 +26,15 @@ the other keys:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.localization.boxes import xyxy_to_xywh
-from cxrloc.localization.diagnosis.diagnoser import Diagnosis
-from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.masks import encode_mask
+
+if TYPE_CHECKING:
+    from cxrloc.localization.diagnosis.diagnoser import Diagnosis
+    from cxrloc.localization.localizer import Localization
 
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def dicom_object(
     ) as error:  # raised by highdicom for the header
         raise ValueError(
             f"cannot make a DICOM object {ending} for the image: its header violates the standard "
-            f"({type(error).__name__}); omit --dicom-out"
+            f"({type(error).__name__}); leave dicom out of --write"
         ) from None
 
 
@@ -88,7 +89,14 @@ def write_dicom_objects(objects: Mapping[str, Dataset], stem: Path) -> None:
     """Write each object atomically to STEM plus its ending."""
     for ending, made in objects.items():
         with whole_file(stem.with_name(stem.name + ending)) as temporary:
-            made.save_as(temporary, enforce_file_format=True)
+            temporary.write_bytes(encoded(made))
+
+
+def encoded(made: Dataset) -> bytes:
+    """The file of an object."""
+    stream = BytesIO()
+    made.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
 def secondary_capture(

@@ -87,7 +87,7 @@ def parse_source(data: bytes, name: str) -> SourceImage:
     if not is_dicom(data):
         raise ValueError(
             f"{name} is not a DICOM file: DICOM objects need a DICOM image, with a patient and a "
-            "study; omit --dicom-out for PNG and JPEG"
+            "study; leave dicom out of --write for PNG and JPEG"
         )
     try:
         header = dcmread(

@@ -1,6 +1,7 @@
 """Make a diagnosis a DICOM structured report: TID 1500, Comprehensive SR (its regions are 2D).
 
-One measurement group (TID 1501) per disease of the gate: probability, threshold and decision. One
+One measurement group (TID 1501) per disease of the gate: probability, inferred from the whole image
+as a region (OHIF 3.12 opens no report with a group that has none), threshold and decision. One
 planar region group (TID 1410) per box of every localizer: a closed polyline in the pixels of the
 image, the disease, the localizer as algorithm, its score, the gate's probability, and width and
 height in mm if the pixel size is known. The report is not verified and not final.
@@ -97,7 +98,9 @@ def _gate_group(
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
-    measurements = [_number(codes.DCM.Probability, finding.probability)]
+    probability = _number(codes.DCM.Probability, finding.probability)
+    probability[0].ContentSequence = sr.ContentSequence([_whole_image(source)])
+    measurements = [probability]
     if finding.threshold is not None:
         measurements.append(_number(own_code(THRESHOLD), finding.threshold))
     decided = UNDECIDED if finding.threshold is None else PASSES if finding.present else FAILS
@@ -109,6 +112,23 @@ def _gate_group(
         qualitative_evaluations=[sr.QualitativeEvaluation(own_code(DECISION), own_code(decided))],
         source_images=[sr.SourceImageForMeasurementGroup(*_reference(source))],
     )
+
+
+def _whole_image(source: SourceImage) -> Any:
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    name = codes.DCM.SourceOfMeasurement
+    region = sr.ScoordContentItem(
+        name,
+        sr.GraphicTypeValues.POLYLINE,
+        corners((0, 0, source.image.Columns, source.image.Rows)),
+        relationship_type=sr.RelationshipTypeValues.INFERRED_FROM,
+    )
+    selected = sr.RelationshipTypeValues.SELECTED_FROM
+    image = sr.ImageContentItem(name, *_reference(source), relationship_type=selected)
+    region.ContentSequence = sr.ContentSequence([image])
+    return region
 
 
 def _box_group(

@@ -60,7 +60,9 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
         "--predictions a=GONE b=GONE --ground-truth GONE --out OUT",
         ("GONE", "cxrloc prepare"),
     ),
-    "experiments.quantize": ("--gate GONE IMAGE", ("GONE", "train one")),
+    "experiments.models.export_model": ("GONE", ("GONE", "train one")),
+    "experiments.models.model_card": ("GONE", ("GONE", "train one")),
+    "experiments.models.quantize": ("--gate GONE IMAGE", ("GONE", "train one")),
     "experiments.score_images": (
         "--gate GONE --prepared GONE --out OUT.parquet",
         ("GONE", "train one"),
@@ -83,7 +85,14 @@ MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
 def test_every_tool_is_here() -> None:
     paths = [
         p
-        for folder in ("", "data", "experiments", "experiments/pipelines", "server/dicom_node")
+        for folder in (
+            "",
+            "data",
+            "experiments",
+            "experiments/models",
+            "experiments/pipelines",
+            "server/dicom_node",
+        )
         for p in (TOOLS / folder).glob("*.py")
         if "\ndef main(" in p.read_text(encoding="utf-8")
     ]
@@ -148,7 +157,7 @@ def test_a_fault_of_the_program_is_not_taken_for_the_users() -> None:
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("torch", "train"), ("lightning.pytorch", "train"), ("onnxruntime", "runtimes")],
+    [("torch", "train"), ("lightning.pytorch", "train"), ("onnxruntime", "onnx")],
 )
 def test_a_missing_optional_library_is_status_2_and_names_its_extra(
     module: str, extra: str, capsys: pytest.CaptureFixture[str]

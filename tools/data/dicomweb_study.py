@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrloc.localization.dicom_output.output import DICOM_ENDINGS
+from cxrloc.datasets.dicom.web.options import add_server_options, server_of
 
 if TYPE_CHECKING:
     from cxrloc.datasets.dicom.web.server import DicomWebServer
@@ -40,6 +39,7 @@ class Study:
     def store(self, stems: Sequence[Path]) -> list[str]:
         """Store the DICOM objects of these results; returns what was not stored, and why."""
         from cxrloc.datasets.dicom.web.answers import ServerError
+        from cxrloc.localization.dicom_output.output import DICOM_ENDINGS
 
         failures, stored = [], 0
         for stem in stems:
@@ -76,41 +76,9 @@ def fetched(arguments: argparse.Namespace) -> Iterator[Study | None]:
         yield Study(server, folder, found.images, found.failures)
 
 
-def server_of(arguments: argparse.Namespace) -> DicomWebServer:
-    """The server of the options of `add_server_options`; errors as of `DicomWebServer`."""
-    from cxrloc.datasets.dicom.web.credentials import basic_password, bearer_token
-    from cxrloc.datasets.dicom.web.server import DicomWebServer, is_unencrypted
-
-    token, password = arguments.dicomweb_token, arguments.dicomweb_password
-    if token is not None and password is not None:
-        raise ValueError("give --dicomweb-token or --dicomweb-password, not both")
-    shown = None
-    if token is not None:
-        shown = bearer_token(token)
-    elif password is not None:
-        shown = basic_password(password)
-    server = DicomWebServer(arguments.dicomweb, shown, arguments.trusted)
-    if shown is not None and is_unencrypted(server.url):
-        others = "others in the network can read the credentials and the images; use https"
-        print(f"{server.url}: not encrypted: {others}", file=sys.stderr)
-    return server
-
-
-def add_server_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add --dicomweb and how to reach that server; returns the group, for more."""
-    group = parser.add_argument_group("a DICOMweb server")
-    root = "root of DICOMweb, such as https://host/dicom-web"
-    group.add_argument("--dicomweb", metavar="URL", help=root)
-    token = "file with a bearer token for it"
-    group.add_argument("--dicomweb-token", type=Path, metavar="FILE", help=token)
-    password = "file with NAME:PASSWORD for it (Basic)"
-    group.add_argument("--dicomweb-password", type=Path, metavar="FILE", help=password)
-    return group
-
-
 def add_study_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fetched`."""
-    group = add_server_options(parser)
+    group = add_server_options(parser, "has the study and gets the results")
     group.add_argument("--study", metavar="UID", help="Study Instance UID of what to predict")
     group.add_argument("--series", metavar="UID", help="only this series of the study")
     trusted = "certificate (PEM) to trust: the server's own, or that of who signed it"
@@ -118,7 +86,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
 
 
 def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command; a study's has --dicom-out, too.
+    """The command; a study's writes DICOM objects, too.
 
     Raises:
         SystemExit: if it names neither files nor a study, or both, or half of it.
@@ -135,5 +103,8 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpa
         parser.error("--dicomweb takes the images of a study: leave INPUT out")
     elif arguments.study is None:
         parser.error("--dicomweb needs --study UID")
-    arguments.dicom_out |= arguments.dicomweb is not None
+    elif arguments.engine == "spark":
+        parser.error("--engine spark reads images from where a cluster does, not from --dicomweb")
+    if arguments.dicomweb is not None and "dicom" not in arguments.write:
+        arguments.write = (*arguments.write, "dicom")
     return arguments

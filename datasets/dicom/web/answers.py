@@ -6,6 +6,7 @@ A server's own text is never quoted: it may hold what it knows of the patient.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -18,12 +19,20 @@ _XML = ("application/dicom+xml", "application/xml", "text/xml")
 _ATTEMPTS = "tried 3 times"
 
 
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+){4,}")  # an IPv4 address has fewer parts
+
+
 class ServerError(ConnectionError):
     """A server that cannot be reached or does not answer as DICOMweb does; later it may."""
 
 
 class MissingError(ServerError):
     """The server does not have what was asked for."""
+
+
+def without_uids(error: Exception) -> str:
+    """The message for a log: UIDs lead to a patient."""
+    return _UID.sub("(UID)", str(error))
 
 
 def check_answer(response: Any, *_: Any, **__: Any) -> Any:
@@ -87,7 +96,7 @@ def explained(url: str, what: str) -> Iterator[None]:
     except RetryError as error:  # an answer such as 503, each time
         raise _of_status(url, error.last_attempt.value.status_code, what) from None
     except requests.HTTPError as error:
-        raise _of_status(url, error.response.status_code, what) from None
+        raise _of_status(url, getattr(error.response, "status_code", 0), what) from None
     except requests.exceptions.SSLError as error:
         raise ServerError(f"{url}: {_tls_fault(error)}") from None
     except requests.Timeout:

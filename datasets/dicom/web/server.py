@@ -95,10 +95,14 @@ class DicomWebServer:
         # pydicom's warnings quote values
         warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
-    def studies(self, filters: Mapping[str, str]) -> list[str]:
-        """UIDs of the studies that match; see `search` in the standard (PS3.18 8.3.4)."""
-        found = self._search(self._client.search_for_studies, "0020000D", filters, "a study search")
-        return list(found)
+    def studies(self, filters: Mapping[str, str]) -> dict[str, str]:
+        """UID -> number of objects, as the server states it, of the studies that match.
+
+        Args:
+            filters: keyword -> value to match (PS3.18 8.3.4).
+        """
+        found = self._search(self._client.search_for_studies, "0020000D", filters, "search")
+        return {uid: _text(entry, "00201208") for uid, entry in found.items()}
 
     def series(self, study: str) -> list[Series]:
         """All series of a study, in the server's order; empty if there is no such study."""
@@ -184,7 +188,7 @@ class DicomWebServer:
             try:
                 return self._client.store_instances(objects)
             except requests.HTTPError as error:
-                if error.response.status_code not in (400, 409):
+                if error.response is None or error.response.status_code not in (400, 409):
                     raise
                 try:  # 409, and Orthanc's 400: none was stored, the answer says why
                     return Dataset.from_json(error.response.json())

@@ -33,7 +33,7 @@ class FetchedStudy:
 
     def others(self) -> str:
         """What was passed over, in one line."""
-        return ", ".join(f"{count} {what}" for what, count in sorted(self.passed_over.items()))
+        return ", ".join(f"{what} ({count})" for what, count in sorted(self.passed_over.items()))
 
 
 def fetch_study(
@@ -106,8 +106,9 @@ def _no_radiograph(data: bytes, series: Series) -> str:
         return ""
     if word(header, "Modality") in scope.MODALITIES:
         return ""
-    tags = {"stop_before_pixels": True, "specific_tags": ["ManufacturerModelName"]}
-    if dcmread(io.BytesIO(data), **tags).get("ManufacturerModelName") == _OWN:
+    tags = ["ManufacturerModelName"]
+    made_by = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=tags)
+    if made_by.get("ManufacturerModelName") == _OWN:
         return "earlier pictures of cxrloc"
     try:
         scope.check_scope(header, any_body_part=True)

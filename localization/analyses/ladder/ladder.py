@@ -48,16 +48,23 @@ class Ladder:
         rungs: (N, 5) IoU of each ground-truth box on each of `RUNGS`.
         without_map: number of boxes without a map for their image and disease.
         folds_from: origin of the tuning folds.
+        guided: whether boxes of training images taught the maps.
     """
 
     name: str
     rungs: FloatArray = field(repr=False)
     without_map: int
     folds_from: str
+    guided: bool = False
 
     def __post_init__(self) -> None:
         # the tuned rule is among those that the oracles choose from
         assert (np.diff(self.rungs[:, 1:4], axis=1) >= 0).all(), "an oracle is below its rung"
+
+    def saw(self, rung: str) -> str:
+        """What was seen to make the boxes of a rung."""
+        looks = self.guided and rung != "best cell-aligned box"
+        return f"the boxes of the training images (maps); {RUNGS[rung]}" if looks else RUNGS[rung]
 
     @property
     def losses(self) -> FloatArray:
@@ -96,7 +103,8 @@ def climb(truth: GroundTruth, maps: HeatMaps, fixed_iou: FloatArray, *, seed: in
         np.array(limits),
     )
     missing = int(np.count_nonzero(~tuning.mapped))
-    return Ladder(maps.name, np.column_stack(rungs), missing, tuning.folds.source)
+    source = tuning.folds.source
+    return Ladder(maps.name, np.column_stack(rungs), missing, source, maps.probabilities)
 
 
 def ladder(evaluated: Evaluated) -> Section | None:
@@ -183,7 +191,7 @@ def _rung_rows(
             rung,
             {"rung": rung, "localizer": climbed.name},
             disease_cells(names, estimates[r]),
-            {"boxes": boxes, "without map": climbed.without_map, "saw": RUNGS[rung]},
+            {"boxes": boxes, "without map": climbed.without_map, "saw": climbed.saw(rung)},
         )
         for r, rung in enumerate(RUNGS)
         for climbed, estimates in zip(ladders, figures, strict=True)

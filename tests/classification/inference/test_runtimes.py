@@ -18,7 +18,8 @@ from torch import nn
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference import onnx_export as exporting
-from cxrloc.classification.inference.gate import Gate, GateOutput
+from cxrloc.classification.inference.gate import Gate
+from cxrloc.classification.inference.gate_output import GateOutput
 from cxrloc.classification.inference.int8_calibration import calibrate
 from cxrloc.classification.inference.onnx_export import exported, folded
 from cxrloc.classification.inference.runtimes import INT8, RUNTIMES, load_runtime
@@ -99,6 +100,7 @@ def test_probabilities_and_maps_are_those_of_float32_within_the_stated_tolerance
     tolerance = CASES[case][1]
     probabilities = torch.sigmoid(expected.logits.double()).numpy()
     np.testing.assert_allclose(output.probabilities, probabilities, atol=tolerance)
+    assert output.features is not None
     assert output.features.dtype == torch.float32
     error = (output.features - expected.features).abs().max() / expected.features.abs().max()
     assert error < tolerance
@@ -142,10 +144,10 @@ def test_the_network_is_exported_once_and_again_for_other_weights(
     first = exported(model, (3, 64, 64))
     assert first.is_relative_to(cache)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("exported again")
 
-    monkeypatch.setattr(exporting, "_export", refuse)
+    monkeypatch.setattr(exporting, "exported_program", refuse)
     assert exported(model, (3, 64, 64)) == first
     other = build_classifier("resnet18", 2, seed=9)[0].eval()
     with pytest.raises(AssertionError, match="exported again"):

@@ -10,7 +10,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 from cxrloc.datasets.images.read import read_image
 from cxrloc.datasets.images.sizes import size_hw
-from cxrloc.datasets.readers.loose_images import images_below, unique_names
+from cxrloc.datasets.readers.loose_images import ResultNames, images_below
 from datasets.dicom.builders import write_dicom
 
 
@@ -56,21 +56,17 @@ def test_images_are_found_once_in_order_without_hidden_files_and_own_outputs(
 
 
 def test_outputs_of_images_with_the_same_stem_do_not_overwrite_each_other() -> None:
-    paths = [Path(p) for p in ("x/a.png", "y/a.jpg", "y/a_2.png", "z/A.png", "b.tar.png")]
+    names = ResultNames(["x/a.png", "y/a.jpg", "y/a_2.png", "z/A.png", "b.tar.png"])
 
-    names = unique_names(paths)
-
-    assert list(names.values()) == ["a", "a_2", "a_2_2", "A_3", "b.tar"]
+    assert list(names) == ["a", "a_2", "a_2_2", "A_3", "b.tar"]
 
 
 def test_outputs_in_the_layouts_of_mura_and_chexpert_are_named_after_the_study() -> None:
     folders = "MURA-v1.1/valid/XR_HAND/patient00011/study1_positive", "valid/patient64541/study2"
     other = "inpatient12/study1"
-    paths = [Path(f"{folder}/a.png") for folder in (*folders, other)]
+    names = ResultNames([f"{folder}/a.png" for folder in (*folders, other)])
 
-    names = unique_names(paths)
-
-    assert list(names.values()) == [
+    assert list(names) == [
         "XR_HAND_patient00011_study1_positive_a",
         "patient64541_study2_a",
         "a",
@@ -78,10 +74,10 @@ def test_outputs_in_the_layouts_of_mura_and_chexpert_are_named_after_the_study()
 
 
 def test_many_images_of_one_name_are_told_apart_at_once() -> None:
-    names = unique_names([Path(f"{i}/a.png") for i in range(20_000)])
+    names = ResultNames([f"{i}/a.png" for i in range(20_000)])
 
-    assert len(set(names.values())) == 20_000
-    assert names[Path("19999/a.png")] == "a_20000"
+    assert len(set(names)) == 20_000
+    assert names[19_999] == "a_20000"
 
 
 def test_the_content_tells_an_image_and_what_was_passed_over_is_named(tmp_path: Path) -> None:
@@ -106,7 +102,7 @@ def test_the_content_tells_an_image_and_what_was_passed_over_is_named(tmp_path: 
         f"{tmp_path}: 8 of 12 files are no images that are read: 0.txt, 1.txt, 2.txt, 3.txt, "
         "DICOMDIR and 3 more"
     ]
-    assert list(unique_names(found.paths).values()) == names
+    assert list(ResultNames(found.files)) == names
     for path in found.paths:
         assert read_image(path).size_hw == size_hw(path) == (8, 8)
     for path in found.paths:

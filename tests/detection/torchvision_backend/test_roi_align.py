@@ -23,7 +23,7 @@ def test_values_and_gradients_equal_those_of_torchvision(bins: int) -> None:
     maps = {str(i): torch.randn(2, 8, 40 >> i, 40 >> i, requires_grad=True) for i in range(3)}
     boxes, sizes = [_boxes(30), _boxes(11)], [(320, 320)] * 2
     expected = MultiScaleRoIAlign(list("012"), bins, 2, canonical_scale=90)(maps, boxes, sizes)
-    ours = FastRoIAlign(list("012"), bins, 2, canonical_scale=90)(maps, boxes, sizes)
+    ours = FastRoIAlign((3, 4, 5), bins, 90)(maps, boxes, sizes)
     torch.testing.assert_close(ours, expected, atol=5e-5, rtol=1e-4)
     weight = torch.randn_like(expected)
     for grown, other in zip(
@@ -34,9 +34,20 @@ def test_values_and_gradients_equal_those_of_torchvision(bins: int) -> None:
         torch.testing.assert_close(grown, other, atol=2e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("inner_hw", [(320, 320), (140, 320), (320, 140)])
+def test_regions_are_where_they_are_whatever_part_of_the_square_the_image_fills(
+    inner_hw: tuple[int, int],
+) -> None:
+    # the value of a cell is its line: a region from y1 to y2 has the mean line (y1 + y2) / 2
+    lines = torch.arange(40.0)[:, None].expand(1, 1, 40, 40)
+    boxes = torch.tensor([[16.0, 32.0, 96.0, 112.0]])
+    [[[[pooled]]]] = FastRoIAlign((3,), 1)({"0": lines}, [boxes], [inner_hw])
+    assert pooled.item() == pytest.approx((32 + 112) / 2 / 8)
+
+
 def test_no_region_gives_no_features() -> None:
     maps = {"0": torch.randn(1, 8, 10, 10)}
-    pooled = FastRoIAlign(["0"], 7, 2)(maps, [torch.zeros(0, 4)], [(80, 80)])
+    pooled = FastRoIAlign((3,), 7)(maps, [torch.zeros(0, 4)], [(80, 80)])
     assert pooled.shape == (0, 8, 7, 7)
 
 

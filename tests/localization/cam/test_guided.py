@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from builders import tiny_classifier
-from cxrloc.classification.bundle.classifier import BOX_SUPERVISION
+from cxrloc.classification.bundle.metadata import BOX_SUPERVISION
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.datasets.radiograph import LoadedImage

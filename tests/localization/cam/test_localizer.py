@@ -12,10 +12,11 @@ from torch import nn
 from builders import tiny_classifier
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
-from cxrloc.classification.inference.gate import Gate, GateOutput
+from cxrloc.classification.inference.gate import Gate
+from cxrloc.classification.inference.gate_output import GateOutput
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.datasets.radiograph import LoadedImage
-from cxrloc.localization.cam import localizer as cam_localizer
+from cxrloc.localization.cam import activation_maps
 from cxrloc.localization.cam.activation_maps import class_activation_maps
 from cxrloc.localization.cam.boxes import DEEP_MEDIA, WANG, CamBoxRule
 from cxrloc.localization.cam.localizer import GradCamLocalizer, gate_facts
@@ -208,7 +209,7 @@ def test_the_map_is_made_once_for_boxes_and_pictures(monkeypatch: pytest.MonkeyP
         made.append(1)
         return class_activation_maps(*arguments)
 
-    monkeypatch.setattr(cam_localizer, "class_activation_maps", counted)
+    monkeypatch.setattr(activation_maps, "class_activation_maps", counted)
     cam = localizer()
     [diagnosis] = Diagnoser(cam.gate, cam)([image((0, 0, 256, 256))])
     assert diagnosis.present == ("Bright",)

@@ -17,7 +17,7 @@ import torch
 from pycocotools.coco import COCO
 
 from builders import chest_pixels
-from cxrloc.classification.inference.gate import GateOutput
+from cxrloc.classification.inference.gate_output import GateOutput
 from cxrloc.datasets.radiograph import LoadedImage, PixelSpacing
 from cxrloc.localization.diagnosis.diagnoser import Diagnoser, Diagnosis, Finding, stream
 from cxrloc.localization.diagnosis.to_json import to_json

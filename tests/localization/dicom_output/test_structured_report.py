@@ -60,6 +60,23 @@ def test_the_report_holds_every_disease_of_the_gate(made: Written) -> None:
     assert decided == ["Passes", "Does not pass", "No threshold"]
 
 
+def test_what_the_gate_says_is_said_of_the_whole_image(negative: Written) -> None:
+    [measurements] = [
+        item.ContentSequence
+        for item in negative["sr"].ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements"
+    ]
+    for group in measurements:  # OHIF opens no report in which a group has no region
+        regions = [
+            region for item in group.ContentSequence for region in item.get("ContentSequence", [])
+        ]
+        assert [region.ValueType for region in regions] == ["SCOORD"]
+        assert list(regions[0].GraphicData) == [0, 0, 80, 0, 80, 60, 0, 60, 0, 0]
+        [image] = regions[0].ContentSequence
+        [referenced] = image.ReferencedSOPSequence
+        assert referenced.ReferencedSOPInstanceUID == negative.source.SOPInstanceUID
+
+
 def test_a_report_without_boxes_says_so(negative: Written) -> None:
     report = report_of(negative)
     assert report.get_planar_roi_measurement_groups() == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -26,6 +25,7 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.radiograph import LoadedImage
+from cxrloc.localization.diagnosis.engines.work import Task, Work
 from cxrloc.tools import predict
 from cxrloc.tools.data import send_dicom
 from datasets.dicom.builders import names_everywhere, write_dicom
@@ -109,7 +109,9 @@ def test_the_same_image_as_png_and_as_dicom_gives_the_same_result(
     bare = "1.2.840.113619.2.5"  # named by its UID, without a preamble
     write_dicom(images / bare, pixels, meta=False)
 
-    assert run(bundle, images, tmp_path / "out", "--dicom-out") == 1  # the PNG is no DICOM
+    assert (
+        run(bundle, images, tmp_path / "out", "--write", "json,pictures,dicom") == 1
+    )  # the PNG is no DICOM
     assert run(bundle, images, tmp_path / "out") == 0
 
     assert (tmp_path / "out" / f"{bare}.sr.dcm").is_file()
@@ -200,7 +202,7 @@ def test_dicom_objects_are_written_beside_the_json_and_an_archive_takes_them(
     bundle: Path, pixels: Any, receiver: Any, tmp_path: Path
 ) -> None:
     out, image = tmp_path / "out", write_dicom(tmp_path / "image.dcm", pixels)
-    assert run(bundle, image, out, "--dicom-out") == 0
+    assert run(bundle, image, out, "--write", "json,pictures,dicom") == 0
 
     objects = sorted(out.glob("*.dcm"))
     assert [path.name for path in objects] == ["image.pr.dcm", "image.sc.dcm", "image.sr.dcm"]
@@ -234,14 +236,14 @@ def test_dicom_objects_about_a_png_are_a_clear_failure_and_the_rest_goes_on(
     write_dicom(images / "b.dcm", pixels)
     cv2.imwrite(str(images / "a.png"), pixels)
 
-    assert run(bundle, images, tmp_path / "out", "--dicom-out") == 1
+    assert run(bundle, images, tmp_path / "out", "--write", "json,pictures,dicom") == 1
 
     assert "a.png is not a DICOM file: DICOM objects need a DICOM image" in capsys.readouterr().err
     assert not (tmp_path / "out" / "a.json").exists()
     assert (tmp_path / "out" / "b.sr.dcm").is_file()
 
     # a second run over the folder of images and results takes the results for no images
-    assert run(bundle, tmp_path, tmp_path / "out", "--dicom-out") == 1
+    assert run(bundle, tmp_path, tmp_path / "out", "--write", "json,pictures,dicom") == 1
     printed = capsys.readouterr()
     assert "2 images found: 1 done already, " in printed.out
 
@@ -258,8 +260,8 @@ def test_a_file_is_read_once_for_its_pixels_and_for_what_objects_copy(
         return read(of)
 
     monkeypatch.setattr(Path, "read_bytes", noted)
-    asked = argparse.Namespace(dicom_out=True, any_body_part=False)
-    [((_, source), image)] = predict._readable([path], [], asked)
+    work = Work(str(tmp_path / "out"), ("table", "dicom"), {})
+    image, source = work.read(Task(0, 0, str(path), "a", "a.dcm"))
 
     assert opened == ["a.dcm"]
     assert source is not None

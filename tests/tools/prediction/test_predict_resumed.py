@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrloc.localization.diagnosis import files
+from cxrloc.datasets.files.storage import Storage
+from cxrloc.localization.diagnosis.engines import work
 from cxrloc.tools import predict
 from tools.prediction.predicting import counts, draw_image, run
 
@@ -48,13 +49,13 @@ def test_an_interrupted_run_says_what_is_done_and_the_next_one_does_the_rest(
     for seed, name in enumerate(("a.png", "b.png", "c.png")):
         draw_image(tmp_path / "images" / name, seed)
 
-    def stopped_at_c(path: Path) -> bytes:
-        if path.name == "c.png":
+    def stopped_at_c(source: str) -> bytes:
+        if source.endswith("c.png"):
             raise KeyboardInterrupt
-        return path.read_bytes()
+        return Path(source).read_bytes()
 
     with monkeypatch.context() as patched:
-        patched.setattr(predict, "read_bytes", stopped_at_c)
+        patched.setattr(work, "read_source", stopped_at_c)
         assert run(bundles["none"], [tmp_path / "images"], tmp_path / "out") == 130
     assert counts(capsys) == "3 images found: 0 done already, 2 done now"
     assert run(bundles["none"], [tmp_path / "images"], tmp_path / "out") == 0
@@ -64,7 +65,7 @@ def test_an_interrupted_run_says_what_is_done_and_the_next_one_does_the_rest(
 def test_an_interrupt_while_the_models_load_is_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(arguments: object) -> None:
+    def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(predict, "_diagnoser", interrupted)
@@ -80,10 +81,10 @@ def test_a_full_disk_is_said(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(path: Path, record: object) -> None:
+    def full(storage: Storage, name: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "write_json", full)
+    monkeypatch.setattr(Storage, "whole_file", full)
     (tmp_path / "0.png").write_bytes(b"no picture")
     images = [tmp_path / "0.png", draw_image(tmp_path / "a.png"), draw_image(tmp_path / "b.png")]
     assert run(bundles["none"], images, tmp_path / "out") == 2
@@ -104,7 +105,7 @@ def test_an_interrupt_after_the_last_image_says_that_the_rest_can_be_done(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predict, "_write_studies", interrupted)
+    monkeypatch.setattr(predict, "_finish", interrupted)
     assert run(bundles["none"], [draw_image(tmp_path / "a.png")], tmp_path / "out") == 130
     printed = capsys.readouterr()
     assert "1 done now" in printed.out

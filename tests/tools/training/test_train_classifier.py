@@ -50,6 +50,7 @@ def test_each_fold_leaves_a_bundle_metrics_figures_and_logs_and_no_checkpoint(
     for fold in range(3):
         folder = finished / f"fold{fold}"
         expected = {
+            "classifier.card.md",
             "classifier.safetensors",
             "gate.csv",
             "gate.manifest.json",
@@ -63,6 +64,7 @@ def test_each_fold_leaves_a_bundle_metrics_figures_and_logs_and_no_checkpoint(
             "validation.parquet",
         }
         assert {p.name for p in folder.iterdir()} == expected
+        assert "On 8 test images" in (folder / "classifier.card.md").read_text()
     assert not list(finished.rglob("*.ckpt"))
     assert {p.name for p in finished.iterdir() if p.is_file()} == {
         "gate.csv",

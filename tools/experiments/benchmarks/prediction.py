@@ -1,9 +1,7 @@
 """Time a prediction against other packages, and show where the time goes: tables of one run.
 
-How sides are measured: `cxrloc.tools.experiments.benchmarks.timing`. Without a classifier the
-networks have random
-weights, which cost what trained ones cost, but in INT8: there a trained network may keep more
-convolutions in float.
+How sides are measured: `timing`. Without a classifier the networks have random weights, which cost
+what trained ones cost, but in INT8: there a trained network may keep more convolutions in float.
 """
 
 from __future__ import annotations
@@ -254,13 +252,16 @@ def _diagnoser(bundle: ClassifierBundle, runtime: str) -> Any:
     return Diagnoser(gate, GradCamLocalizer(gate))
 
 
-def _untrained(size: int, image: Path) -> ClassifierBundle:
-    """A ResNet-18 of the 8 boxed diseases; its INT8 weights are calibrated on the image alone."""
+def untrained_bundle(size: int) -> ClassifierBundle:
+    """A ResNet-18 of the 8 boxed diseases, of which `PRESENT` pass on every image."""
     diseases = tuple(NIH_BOXED_DISEASES)
     model = build_classifier("resnet18", len(diseases))[0].eval()
-    bundle = ClassifierBundle(
-        model, diseases, _thresholds(diseases), Preprocessing(_CALIBRATED), {}, {}, {}
-    )
+    return ClassifierBundle(model, diseases, _thresholds(diseases), Preprocessing(size), {}, {}, {})
+
+
+def _untrained(size: int, image: Path) -> ClassifierBundle:
+    """As `untrained_bundle`; its INT8 weights are calibrated on the image alone."""
+    bundle = untrained_bundle(_CALIBRATED)
     int8 = calibrate(bundle, bundle.preprocessing.squares([read_image(image)]))
     return replace(bundle, preprocessing=Preprocessing(size), int8=int8)
 

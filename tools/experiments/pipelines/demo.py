@@ -206,13 +206,9 @@ def _box(demo: DemoRun, localizer: str, name: str, *more: str, of: tuple[Path, .
     arguments += ["--prepared", str(demo.prepared.path), "--images", "all"]
     arguments += [] if demo.nih else ["--folds", str(HOLD_OUT_FOLD)]
     out, title = demo.out / f"{name}.json", f"Box the images by {name}"
-    made_of = (demo.truth, *_bundles(demo, gate), *of)
-    return Step(title, [*arguments, *more, "--out", str(out)], out, made_of)
-
-
-def _bundles(demo: DemoRun, gate: RunFolder) -> list[Path]:
     folds = range(FOLDS) if demo.nih else (HOLD_OUT_FOLD,)
-    return [gate.fold(fold).classifier for fold in folds]
+    made_of = (demo.truth, *(gate.fold(fold).classifier for fold in folds), *of)
+    return Step(title, [*arguments, *more, "--out", str(out)], out, made_of)
 
 
 def _tuned_steps(demo: DemoRun, name: str) -> list[Step]:

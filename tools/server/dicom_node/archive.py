@@ -1,4 +1,4 @@
-"""An archive or viewer as a destination: results are stored there by C-STORE."""
+"""An archive or viewer as a destination: results are stored there by C-STORE, or by STOW-RS."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxrloc.datasets.dicom.web.answers import ServerError, without_uids
+from cxrloc.datasets.dicom.web.server import DicomWebServer
 from cxrloc.localization.dicom_output.c_store import Peer, associate, presentation_contexts, store
 from cxrloc.tools.server.dicom_node.sender import UnreachableError
 
@@ -46,3 +48,22 @@ class Archive:
         finally:
             if association.is_established:
                 association.release()
+
+
+class DicomWebArchive:
+    """A `Destination` that speaks DICOMweb."""
+
+    def __init__(self, server: DicomWebServer) -> None:
+        self.server = server
+
+    @property
+    def name(self) -> str:
+        """The URL."""
+        return self.server.url
+
+    def send(self, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+        """Store files in one request, as `Destination.send` describes."""
+        try:
+            yield from self.server.store(files)
+        except ServerError as error:
+            raise UnreachableError(without_uids(error)) from None

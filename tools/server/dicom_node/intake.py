@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cxrloc.datasets.dicom.deflated import BoundedFile
 from cxrloc.datasets.dicom.header import parse_header
 from cxrloc.datasets.dicom.scope import STORAGE_CLASSES, check_scope
+from cxrloc.datasets.dicom.web.poller import NoRoomError
 from cxrloc.tools.server.dicom_node.durable_queue.images import (
     ConflictError,
     DurableQueue,
@@ -73,6 +74,20 @@ class Intake:
             self.queue.database.count("duplicates")
         _LOG.info("%s: %s", key_of(uid), "received" if taken else "received again, known already")
         return taken
+
+    def take_fetched(self, data: bytes) -> bool:
+        """Take as `take` does, for a poller.
+
+        Raises:
+            NoRoomError: where the image may be taken later.
+            RefusedError: where it is refused for good.
+        """
+        try:
+            return self.take(data)
+        except RefusedError as error:
+            if error.kind == Refusal.full:
+                raise NoRoomError(str(error)) from None
+            raise
 
     def _put(self, uid: str, data: bytes, content: str) -> bool:
         try:

@@ -4,6 +4,8 @@ r"""Answer images that a modality or archive sends, with DICOM objects: a DICOM 
         --gate classifier.safetensors
     cxrloc node --aet CXRLOC --port 11112 --host 0.0.0.0 --from XRAY1@10.0.0.7 \
         --send-to ARCHIVE@10.0.0.5:104 --gate classifier.safetensors
+    cxrloc node --dicomweb https://pacs.example/dicom-web --query Modality=DX \
+        --every 30 --dicomweb-token token.txt --gate classifier.safetensors
     cxrloc node --status
     cxrloc node --requeue
 
@@ -12,6 +14,10 @@ presentation state and a secondary capture of each to every --send-to. An image 
 it is on the disk in --folder: from then on it is answered, whatever ends the process, and started
 again it goes on. An image that is sent again is answered once. What is no chest radiograph (a CT,
 a limb, an object without pixels) is refused by a status that says why.
+
+--dicomweb stores results by STOW-RS at a DICOMweb server, too. With --query the node also looks
+there for images and takes those that it has not answered: all that match, old ones too, so bound it
+by a date where you mean new ones (Modality=DX&StudyDate=20260101-).
 
 Results that a destination does not take are sent again with growing pauses; after 8 refusals, or 3
 days without an answer, the image goes to FOLDER/failed with the reason. --status lists those, and
@@ -33,50 +39,41 @@ import importlib
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from cxrloc.classification.run_folder import bundle_at
-from cxrloc.configs.command_line import (
-    add_any_image,
-    add_model_options,
-    add_tls,
-    port_number,
-    run_tool,
-    tool_parser,
-)
+from cxrloc.configs.command_line import run_tool
+from cxrloc.datasets.dicom.web.options import pollers, server_of
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.files.runs.locks import BeingWrittenError, writes_folder
 from cxrloc.datasets.files.runs.stopping import tidied
 from cxrloc.detection.run_config import MASK_RCNN
-from cxrloc.localization.dicom_output.c_store import checked_title, parse_peer
-from cxrloc.tools.server.dicom_node.callers import Callers, check_callers, parse_caller
+from cxrloc.localization.dicom_output.c_store import parse_peer
+from cxrloc.tools.server.dicom_node.callers import Callers, check_callers
 from cxrloc.tools.server.dicom_node.durable_queue.database import FILE_NAME
 from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds, DurableQueue
 from cxrloc.tools.server.dicom_node.durable_queue.repair import repair, requeue
 from cxrloc.tools.server.dicom_node.durable_queue.summary import summary
+from cxrloc.tools.server.dicom_node.intake import Intake
+from cxrloc.tools.server.dicom_node.options import TLS, node_parser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from cxrloc.datasets.dicom.web.server import DicomWebServer
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser
     from cxrloc.localization.dicom_output.origin import Origin
-    from cxrloc.tools.server.dicom_node.archive import Archive
     from cxrloc.tools.server.dicom_node.receiver import Receiver
+    from cxrloc.tools.server.dicom_node.sender import Destination
     from cxrloc.tools.server.dicom_node.service import Node
     from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics, StatusServer
 
-Parsed = TypeVar("Parsed")
-_PORT, _HEALTH_PORT = 11112, 11113
 _GRACE_S = 4.0  # of SIGTERM, for the image in hand
-_TLS = "tls://"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until stopped, or look at its queue; returns the exit status."""
     return run_tool(
         "node",
-        lambda: _run(_parser().parse_args(argv)),
+        lambda: _run(node_parser(__doc__).parse_args(argv)),
         "what was acknowledged is in its folder; the same command goes on",
         grace=_GRACE_S,
     )
@@ -85,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.status or arguments.requeue is not None:
         return _operate(arguments)
-    for option in ("gate", "send_to"):
+    if arguments.query and arguments.dicomweb is None:
+        raise ValueError("--query needs --dicomweb URL")
+    for option in ("gate",) if arguments.dicomweb else ("gate", "send_to"):
         if not getattr(arguments, option):
             raise ValueError(f"--{option.replace('_', '-')} is missing: the node needs it to run")
     try:
@@ -140,7 +139,8 @@ def build_node(arguments: argparse.Namespace) -> Node:
     importlib.import_module("highdicom")  # takes seconds, which the first image need not wait
     check_pair(arguments.certificate, arguments.key)
     check_callers(arguments.host, Callers(arguments.callers))
-    archives = _archives(arguments)
+    web = server_of(arguments) if arguments.dicomweb else None
+    archives = _archives(arguments, web)
 
     from cxrloc.tools.server.dicom_node.predictor import Predictor
     from cxrloc.tools.server.dicom_node.service import Node
@@ -155,19 +155,22 @@ def build_node(arguments: argparse.Namespace) -> Node:
     predictor = Predictor(queue, diagnoser, origin, names, arguments.any_body_part, metrics.observe)
     node = Node(queue, predictor, archives)
     node.doors = [_receiver(arguments, queue), _pages(arguments, node, metrics)]
+    if web:
+        intake = Intake(queue, arguments.any_body_part)
+        node.doors += pollers(arguments, web, queue.holds, intake.take_fetched)
     return node
 
 
-def _archives(arguments: argparse.Namespace) -> list[Archive]:
-    from cxrloc.tools.server.dicom_node.archive import Archive
+def _archives(arguments: argparse.Namespace, web: DicomWebServer | None) -> list[Destination]:
+    from cxrloc.tools.server.dicom_node.archive import Archive, DicomWebArchive
     from cxrloc.tools.server.http.tls import client_context
 
-    archives = {}
+    archives: dict[str, Destination] = {} if web is None else {web.url: DicomWebArchive(web)}
     for word in arguments.send_to:
-        peer = parse_peer(word.removeprefix(_TLS))
+        peer = parse_peer(word.removeprefix(TLS))
         tls = (
             client_context(arguments.certificate, arguments.key, arguments.trusted)
-            if word.startswith(_TLS)
+            if word.startswith(TLS)
             else None
         )
         archives[str(peer)] = Archive(peer, arguments.aet, tls)
@@ -194,7 +197,6 @@ def _digest(diagnoser: Diagnoser, origin: Origin) -> str:
 
 
 def _receiver(arguments: argparse.Namespace, queue: DurableQueue) -> Receiver:
-    from cxrloc.tools.server.dicom_node.intake import Intake
     from cxrloc.tools.server.dicom_node.receiver import Receiver
     from cxrloc.tools.server.http.tls import server_context
 
@@ -216,111 +218,6 @@ def _pages(arguments: argparse.Namespace, node: Node, metrics: NodeMetrics) -> S
     host = arguments.host if token or arguments.host in LOOPBACK else LOOPBACK[0]
     app = status_app(node.queue, metrics, node.faults, token)
     return StatusServer(app, host, arguments.health_port, arguments.certificate, arguments.key)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = tool_parser(__doc__)
-    add_model_options(parser, required=False)
-    add_any_image(parser, body_part=True)
-    _add_network(parser)
-    queue = parser.add_argument_group("queue")
-    queue.add_argument(
-        "--folder",
-        type=Path,
-        default=Path("cxrloc_node"),
-        help="holds the queue and its images (default: cxrloc_node in the current folder)",
-    )
-    queue.add_argument(
-        "--queue",
-        type=_positive,
-        default=Bounds.images,
-        metavar="N",
-        help=f"images that may wait to be answered (default: {Bounds.images}); past it, and past "
-        "--gigabytes, the node answers out of resources",
-    )
-    queue.add_argument(
-        "--gigabytes",
-        type=_positive,
-        default=Bounds.bytes // 10**9,
-        metavar="N",
-        help=f"that the files may take on the disk (default: {Bounds.bytes // 10**9})",
-    )
-    queue.add_argument(
-        "--status", action="store_true", help="print what waits, was sent and failed, and end"
-    )
-    queue.add_argument(
-        "--requeue",
-        nargs="*",
-        metavar="IMAGE",
-        help="send failed images on their way again, all or those named as in --status, and end",
-    )
-    return parser
-
-
-def _add_network(parser: argparse.ArgumentParser) -> None:
-    network = parser.add_argument_group("network")
-    network.add_argument(
-        "--aet", type=_checked(checked_title), default="CXRLOC", help="AE title (default: CXRLOC)"
-    )
-    network.add_argument(
-        "--port", type=port_number, default=_PORT, help=f"port for DICOM (default: {_PORT})"
-    )
-    network.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
-    )
-    network.add_argument(
-        "--from",
-        dest="callers",
-        type=_checked(parse_caller),
-        action="append",
-        default=[],
-        metavar="AET@ADDRESS",
-        help="who may send: AE title and address or network; repeat it for others",
-    )
-    network.add_argument(
-        "--send-to",
-        type=_checked(_destination),
-        action="append",
-        default=[],
-        metavar="AET@HOST:PORT",
-        help="who gets the results, tls://AET@HOST:PORT by TLS; repeat it for others",
-    )
-    network.add_argument(
-        "--health-port",
-        type=port_number,
-        default=_HEALTH_PORT,
-        metavar="PORT",
-        help=f"port for /healthz and /metrics (default: {_HEALTH_PORT})",
-    )
-    network.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="token that clients of /metrics must send"
-    )
-    add_tls(parser, "the node")
-    trust = "PEM: callers, and those sent to by TLS, must have a certificate of these authorities"
-    network.add_argument("--trusted", type=Path, metavar="FILE", help=trust)
-
-
-def _destination(word: str) -> str:
-    parse_peer(word.removeprefix(_TLS))
-    return word
-
-
-def _positive(word: str) -> int:
-    if not (word.isdecimal() and int(word) > 0):
-        raise argparse.ArgumentTypeError(f"{word!r}, expected a whole number from 1")
-    return int(word)
-
-
-def _checked(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
-    """Parse a word of the command line; what is wrong with it becomes a usage error."""
-
-    def parsed(word: str) -> Parsed:
-        try:
-            return parse(word)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parsed
 
 
 if __name__ == "__main__":

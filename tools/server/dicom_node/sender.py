@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Protocol
 
 from cxrloc.tools.server.dicom_node.durable_queue.deliveries import Delivery
 from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue
+from cxrloc.tools.server.dicom_node.loop import describe
 
 _LOG = logging.getLogger("cxrloc.node")
 
@@ -83,22 +83,25 @@ class Sender:
                 else:
                     deliveries.sent(delivery, file)
         except UnreachableError as error:
-            self._unreachable(delivery, str(error))
+            self._unreachable(str(error))
             return True
+        except (OSError, ValueError) as error:  # of a file that is gone or damaged
+            refusals.append(describe(error))
         self._silent = 0
         if refusals:
             self._refused(delivery, refusals[0])
         return True
 
-    def _unreachable(self, delivery: Delivery, reason: str) -> None:
+    def _unreachable(self, reason: str) -> None:
+        name, deliveries = self.destination.name, self.queue.deliveries
         self._silent += 1
         pause = self.patience.pause(self._silent)
-        _LOG.warning("%s: %s; again in %.0f s", self.destination.name, reason, pause)
-        waited = time.time() - delivery.since
-        if waited > self.patience.unreachable:
-            hours = f"{waited / 3600:.0f} hours"
-            self.queue.deliveries.give_up(delivery, f"given up after {hours}: {reason}")
-        self.queue.deliveries.unreachable(self.destination.name, reason, pause)
+        _LOG.warning("%s: %s; again in %.0f s", name, reason, pause)
+        hours = self.patience.unreachable / 3600
+        for delivery in deliveries.older(name, self.queue.clock() - self.patience.unreachable):
+            _LOG.error("%s: given up, %s: %s", delivery.key, name, reason)
+            deliveries.give_up(delivery, f"not reached for {hours:.0f} hours: {reason}")
+        deliveries.unreachable(name, reason, pause)
 
     def _refused(self, delivery: Delivery, reason: str) -> None:
         attempts = delivery.attempts + 1

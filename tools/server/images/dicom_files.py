@@ -16,7 +16,7 @@ from cxrloc.tools.server.images.uploads import Upload
 
 
 class DicomKind(StrEnum):
-    """The file endings that `cxrloc predict --dicom-out` uses too."""
+    """The file endings that `cxrloc predict --write dicom` uses too."""
 
     sr = "sr"
     pr = "pr"

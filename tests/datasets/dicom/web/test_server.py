@@ -46,7 +46,7 @@ def image(tmp_path: Path) -> Path:
     uids = {"StudyInstanceUID": STUDY, "SeriesInstanceUID": SERIES, "SOPInstanceUID": UID}
     path = write_dicom(tmp_path / "image.dcm", PIXELS, uids)
     made = pydicom.dcmread(path)
-    made.file_meta.MediaStorageSOPInstanceUID = UID
+    made.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(UID)
     made.save_as(path)
     return path
 

@@ -182,3 +182,14 @@ def test_maps_of_a_localizer_that_is_not_compared_are_refused() -> None:
 def test_without_heat_maps_there_is_no_ladder() -> None:
     truth = truth_of(coco())
     assert ladder(evaluated(truth, {"b": quarters(truth)})) is None
+
+
+def test_maps_that_learnt_from_boxes_say_so_on_every_rung_that_they_make() -> None:
+    rungs = np.array([[0.1, 0.2, 0.3, 0.4, 0.5]])
+    told = {
+        guided: [Ladder("a", rungs, 0, "ground truth", guided).saw(rung) for rung in RUNGS]
+        for guided in (False, True)
+    }
+    assert told[False] == list(RUNGS.values())
+    taught = "the boxes of the training images (maps); "
+    assert told[True] == [*(taught + saw for saw in told[False][:4]), told[False][4]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 import pydicom
 import pytest
-from starlette.testclient import TestClient
+from fastapi.testclient import TestClient
 
 from builders import chest_pixels
 from cxrloc.localization.dicom_output.c_store import Peer
@@ -83,7 +82,7 @@ def test_what_is_no_chest_is_a_dead_letter_with_its_reason(
     wait_until(lambda: queue.states() == {"failed": 1})
     key = key_of(pydicom.dcmread(cut).SOPInstanceUID)
     assert "pixel" in (queue.spool.failed / key / "reason.txt").read_text().lower()
-    assert (queue.spool.failed / key / "image.dcm").read_bytes() == cut.read_bytes()
+    assert pydicom.dcmread(queue.spool.failed / key / "image.dcm") == pydicom.dcmread(cut)
     assert receiver.stored == []
 
 
@@ -156,42 +155,60 @@ end
 """
 
 
-@pytest.fixture
-def orthanc(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
-    """`orthanc(port)` starts the archive, which routes images there; gives its ports."""
-    if ORTHANC is None:
-        pytest.skip("no Orthanc here: apt-get install orthanc")
-    started: list[subprocess.Popen[bytes]] = []
+class Orthanc:
+    """The archive, on two free ports of the loopback interface."""
 
-    def start(node_port: int) -> None:
-        folder = tmp_path / "orthanc"
-        folder.mkdir()
-        (folder / "route.lua").write_text(_ROUTE)
+    def __init__(self, folder: Path, dicom: int, http: int) -> None:
+        self.folder, self.dicom, self.http = folder, dicom, http
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, node_port: int) -> None:
+        """Start it; it routes images to the node."""
+        (self.folder / "route.lua").write_text(_ROUTE)
         settings = {
-            "StorageDirectory": str(folder),
-            "IndexDirectory": str(folder),
+            "StorageDirectory": str(self.folder),
+            "IndexDirectory": str(self.folder),
             "DicomAet": "ORTHANC",
-            "DicomPort": start.dicom,
-            "HttpPort": start.http,
+            "DicomPort": self.dicom,
+            "HttpPort": self.http,
             "RemoteAccessAllowed": False,
-            "LuaScripts": [str(folder / "route.lua")],
+            "LuaScripts": [str(self.folder / "route.lua")],
             "DicomModalities": {"cxrloc": ["CXRLOC", "127.0.0.1", node_port]},
         }
-        (folder / "orthanc.json").write_text(json.dumps(settings))
-        log = (folder / "log").open("wb")
-        command = [str(ORTHANC), str(folder / "orthanc.json")]
-        started.append(subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ)))
+        (self.folder / "orthanc.json").write_text(json.dumps(settings))
+        with (self.folder / "log").open("wb") as log:
+            command = [str(ORTHANC), str(self.folder / "orthanc.json")]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_until(self.is_up)
 
-    start.dicom, start.http = free_port(), free_port()  # type: ignore[attr-defined]
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(60)
+    def get(self, path: str, data: bytes | None = None) -> bytes:
+        """Ask its REST interface; with data, POST."""
+        address = f"http://127.0.0.1:{self.http}{path}"
+        with urllib.request.urlopen(address, data, timeout=60) as answer:
+            return bytes(answer.read())
+
+    def is_up(self) -> bool:
+        try:
+            return bool(self.get("/system"))
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Orthanc]:
+    if ORTHANC is None:
+        pytest.skip("no Orthanc here: apt-get install orthanc")
+    (tmp_path / "orthanc").mkdir()
+    archive = Orthanc(tmp_path / "orthanc", free_port(), free_port())
+    yield archive
+    if archive.process is not None:
+        archive.process.terminate()
+        archive.process.wait(60)
 
 
 def test_orthanc_routes_an_image_and_gets_the_results(
     nodes: Callable[..., Node],
-    orthanc: Any,
+    orthanc: Orthanc,
     receiver: Any,
     image: Path,
     tmp_path: Path,
@@ -202,30 +219,16 @@ def test_orthanc_routes_an_image_and_gets_the_results(
     )
     routed_to = node.doors[0]
     assert isinstance(routed_to, Receiver)
-    orthanc(routed_to.port)
-    address = f"http://127.0.0.1:{orthanc.http}"
-
-    def get(path: str, data: bytes | None = None) -> bytes:
-        with urllib.request.urlopen(address + path, data, timeout=60) as answer:
-            return bytes(answer.read())
-
-    def is_up() -> bool:
-        try:
-            return bool(get("/system"))
-        except OSError:
-            return False
-
-    wait_until(is_up)
-    get("/instances", image.read_bytes())  # as a modality or its user would put it there
+    orthanc.start(routed_to.port)
+    orthanc.get("/instances", image.read_bytes())  # as a modality or its user would put it there
     wait_until(lambda: queue.states() == {"sent": 1})
     assert len(receiver.stored) == 3
     kept = {}
-    for instance in json.loads(get("/instances")):
-        (tmp_path / "read.dcm").write_bytes(get(f"/instances/{instance}/file"))
+    for instance in json.loads(orthanc.get("/instances")):
+        (tmp_path / "read.dcm").write_bytes(orthanc.get(f"/instances/{instance}/file"))
         dataset = pydicom.dcmread(tmp_path / "read.dcm")
         kept[dataset.SOPInstanceUID] = dataset
     assert sorted(dataset.Modality for dataset in kept.values()) == ["DX", "OT", "PR", "SR"]
     for made in receiver.stored:  # what the node has sent, as another archive got it
         assert kept[made.SOPInstanceUID] == made
-    studies = json.loads(get("/studies"))
-    assert len(studies) == 1
+    assert len(json.loads(orthanc.get("/studies"))) == 1

@@ -214,7 +214,7 @@ def _run_files(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]:
 
     done = folder / "done" / "0.json"
     write_json(done, _prediction(radiographs[0]))
-    manifest = {"config": {"a": 1}, "hashes": {"gate": "ab"}}
+    manifest = {"config": {"a": 1}, "hashes": {"gate": "ab"}, "write": ["json"]}
 
     def finished(path: Path) -> Any:
         if read_done(done.parent, "0", radiographs[0].file, manifest) is None:
@@ -233,13 +233,15 @@ def _run_files(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]:
 
 
 def _prediction(radiograph: Radiograph) -> dict[str, Any]:
-    manifest = {"config": {"a": 1}, "hashes": {"gate": "ab"}, **source_facts(radiograph.file)}
+    models = {"config": {"a": 1}, "hashes": {"gate": "ab"}, "write": ["json"]}
+    finding = {"category_id": 1, "disease": "Mass", "probability": 0.5, "threshold": 0.4}
     box = {"category_id": 1, "bbox": [8.0, 8.0, 32.0, 24.0], "score": 0.5, "rank": 1}
     return {
         "images": [{"id": 1, "file_name": radiograph.image_id, "width": _SIDE, "height": _SIDE}],
         "categories": [{"id": 1, "name": "Mass"}],
-        "findings": [{"category_id": 1, "disease": "Mass", "probability": 0.5, "present": True}],
+        "findings": [{**finding, "present": True}],
         "annotations": [{**box, "localizer": "cam"}],
         "localizers": ["cam"],
-        "manifest": manifest,
+        "warnings": [],
+        "manifest": {**models, **source_facts(radiograph.file)},
     }

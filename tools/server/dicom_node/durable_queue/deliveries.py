@@ -20,14 +20,12 @@ class Delivery:
         destination: whom they are for.
         files: not yet stored there.
         attempts: how often the destination has refused them.
-        since: when they began to wait.
     """
 
     key: str
     destination: str
     files: tuple[Path, ...]
     attempts: int
-    since: float
 
 
 class Deliveries:
@@ -65,14 +63,24 @@ class Deliveries:
         )
         if first is None:
             return None
-        key = str(first["key"])
+        return self._delivery(str(first["key"]), destination)
+
+    def older(self, destination: str, time: float) -> list[Delivery]:
+        """Return what has waited for a destination since before a time."""
+        rows = self.database.rows(
+            "SELECT DISTINCT key FROM deliveries WHERE destination = ? AND state = ? AND since < ?",
+            *(destination, PENDING, time),
+        )
+        return [self._delivery(str(row["key"]), destination) for row in rows]
+
+    def _delivery(self, key: str, destination: str) -> Delivery:
         rows = self.database.rows(
             "SELECT * FROM deliveries WHERE key = ? AND destination = ? AND state = ?",
             *(key, destination, PENDING),
         )
         files = tuple(self.spool.waiting / key / row["file"] for row in rows)
         attempts = max(int(row["attempts"]) for row in rows)
-        return Delivery(key, destination, files, attempts, min(row["since"] for row in rows))
+        return Delivery(key, destination, files, attempts)
 
     def waiting(self) -> dict[str, int]:
         """Count the files that each destination still lacks; without those that lack none."""
@@ -147,5 +155,5 @@ class Deliveries:
         )
         for row in rows:
             if row["destination"] not in destinations:
-                delivery = Delivery(row["key"], row["destination"], (), 0, 0)
+                delivery = Delivery(row["key"], row["destination"], (), 0)
                 self.give_up(delivery, "the node no longer sends to it")

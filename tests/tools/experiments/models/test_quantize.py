@@ -15,7 +15,7 @@ from cxrloc.classification.bundle.file import read_bundle
 from cxrloc.datasets.phantoms.drawing.chest import render_image
 from cxrloc.detection.load_diagnoser import bundle_files, load_diagnoser
 from cxrloc.tools import predict
-from cxrloc.tools.experiments import quantize
+from cxrloc.tools.experiments.models import quantize
 from cxrloc.tools.server.http.schemas import loaded_models
 
 DISEASES = ("Mass", "Effusion")
