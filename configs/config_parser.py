@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar, get_origin, get_type_hints
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from cxrloc.configs.help_page import add_full_paths, fill, split_page, suggestion
+from cxrloc.datasets.files.checked import LONGEST_NAME
 from cxrloc.datasets.files.parse import read_yaml
 
 _LONGEST_CHOICES = 40  # characters, beside an option
@@ -78,6 +79,8 @@ class ConfigParser(ArgumentParser):
                 self.error(str(error))
             if not isinstance(content, dict) or not all(map(_is_name, _keys(content))):
                 self.error(f"{file}: expected settings, each as `name: value`")
+            if long := next((text for text in _texts(content) if len(text) > LONGEST_NAME), ""):
+                self.error(f"{file}: {long[:60]!r}... has more than {LONGEST_NAME} characters")
 
     def _add_action(self, action: Option) -> Option:
         """Respell an option of the config itself; those of nested dataclasses are in groups."""
@@ -122,6 +125,15 @@ def _keys(content: Any) -> Iterator[Any]:
         yield from content
         for inner in content.values():
             yield from _keys(inner)
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """All texts in nested mappings and lists, but for keys."""
+    if isinstance(content, dict | list):
+        for inner in content.values() if isinstance(content, dict) else content:
+            yield from _texts(inner)
+    elif isinstance(content, str):
+        yield content
 
 
 def _is_name(key: object) -> bool:

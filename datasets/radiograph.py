@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.files.checked import LONGEST_NAME
 from cxrloc.datasets.files.keys import patient_key
 from cxrloc.datasets.labels.names import NO_FINDING, no_finding
 
@@ -100,6 +101,8 @@ class Radiograph:
             object.__setattr__(self, "patient_id", patient)
         if not self.image_id or not patient:
             raise ValueError(f"image_id and patient_id must not be empty, got {self!r}")
+        if max(len(self.image_id), len(patient)) > LONGEST_NAME:
+            raise ValueError(f"{self.image_id[:60]!r}...: a name of over {LONGEST_NAME} characters")
         if not _KNOWN_LABELS.issuperset(self.labels.values()):  # a fast check for 112,120 rows
             self._check_labels()
         if min(self.size_hw) < 1:

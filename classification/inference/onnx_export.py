@@ -51,13 +51,14 @@ def exported_int8(model: ChestClassifier, int8: Int8Backbone, shape: Shape) -> P
 def _cached(name: str, network: Callable[[], nn.Module], shape: Shape) -> Path:
     path = cache_folder() / f"{name}.onnx"
     if not path.is_file():
-        backbone = network()
-        device = next(backbone.parameters()).device
-        example = {"x": torch.zeros(1, *shape, device=device)}
-        program = exported_program(backbone, example, ["features"])
         with whole_file(path) as temporary:
-            program.save(temporary, external_data=False)
+            _export(network(), shape, temporary)
     return path
+
+
+def _export(backbone: nn.Module, shape: Shape, path: Path) -> None:
+    example = {"x": torch.zeros(1, *shape, device=next(backbone.parameters()).device)}
+    exported_program(backbone, example, ["features"]).save(path, external_data=False)
 
 
 def exported_program(

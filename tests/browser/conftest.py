@@ -21,6 +21,7 @@ from cxrloc.localization.localizer import Localization
 from cxrloc.localization.report.page import write_report
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+_WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")  # without a GPU, for OHIF
 CHROMIUM = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
 
 
@@ -72,7 +73,7 @@ def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing (dev)")
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_MS
+            executable_path=CHROMIUM, args=["--no-sandbox", *_WEBGL], timeout=PATIENCE_MS
         )
         yield started
         started.close()

@@ -85,3 +85,15 @@ def test_an_unknown_option_of_a_tool_without_settings(capsys: pytest.CaptureFixt
     assert (
         "unrecognized arguments: --maskrcn a; did you mean --maskrcnn?" in capsys.readouterr().err
     )
+
+
+def test_an_absurdly_long_text_in_a_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"label_file: {'x' * 1500}\n")
+    with pytest.raises(SystemExit):
+        load_config(Config, ["--config", str(path)])
+    message = capsys.readouterr().err
+    assert f"{path}: 'xxx" in message
+    assert "more than 1000 characters" in message

@@ -13,6 +13,7 @@ from builders import tiny_classifier, write_tiny_detector
 from cxrloc.classification.bundle.classifier import ClassifierBundle, save_classifier
 from cxrloc.classification.bundle.int8 import int8_path, save_int8
 from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.int8_calibration import calibrate
 from cxrloc.classification.inference.runtimes import INT8
 from cxrloc.classification.network.classifier import build_classifier
@@ -50,14 +51,16 @@ def _image(seed: int, size_hw: tuple[int, int] = (90, 70)) -> LoadedImage:
 def test_the_backbone_runs_once_per_image_for_gate_boxes_and_maps(classifier: Path) -> None:
     diagnoser = load_diagnoser(classifier, device="cpu")
     assert isinstance(diagnoser.cam, GradCamLocalizer)
+    gate = diagnoser.cam.gate
+    assert isinstance(gate, Gate)
     seen: list[int] = []
-    network = diagnoser.cam.gate.network
+    network = gate.network
 
     def counted(x: torch.Tensor) -> torch.Tensor:
         seen.append(len(x))
         return network.backbone(x)
 
-    diagnoser.cam.gate.network = replace(network, backbone=counted)
+    gate.network = replace(network, backbone=counted)
 
     diagnoses = diagnoser([_image(0), _image(1)])
 

@@ -157,7 +157,7 @@ def test_a_fault_of_the_program_is_not_taken_for_the_users() -> None:
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("torch", "train"), ("lightning.pytorch", "train"), ("onnxruntime", "runtimes")],
+    [("torch", "train"), ("lightning.pytorch", "train"), ("onnxruntime", "onnx")],
 )
 def test_a_missing_optional_library_is_status_2_and_names_its_extra(
     module: str, extra: str, capsys: pytest.CaptureFixture[str]

@@ -103,8 +103,8 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpa
         parser.error("--dicomweb takes the images of a study: leave INPUT out")
     elif arguments.study is None:
         parser.error("--dicomweb needs --study UID")
-    elif arguments.engine == "spark":
-        parser.error("--engine spark reads images from where a cluster does, not from --dicomweb")
+    elif arguments.engine == "spark" or isinstance(arguments.out, str):
+        parser.error("--dicomweb is for one study, on this machine: no Spark, and --out a folder")
     if arguments.dicomweb is not None and "dicom" not in arguments.write:
         arguments.write = (*arguments.write, "dicom")
     return arguments

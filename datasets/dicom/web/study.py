@@ -106,8 +106,9 @@ def _no_radiograph(data: bytes, series: Series) -> str:
         return ""
     if word(header, "Modality") in scope.MODALITIES:
         return ""
-    tags = {"stop_before_pixels": True, "specific_tags": ["ManufacturerModelName"]}
-    if dcmread(io.BytesIO(data), **tags).get("ManufacturerModelName") == _OWN:
+    tags = ["ManufacturerModelName"]
+    made_by = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=tags)
+    if made_by.get("ManufacturerModelName") == _OWN:
         return "earlier pictures of cxrloc"
     try:
         scope.check_scope(header, any_body_part=True)

@@ -239,10 +239,15 @@ def step_environment() -> dict[str, str]:
     return {**os.environ, _STEP_OF: str(os.getpid())}
 
 
+# once found, since those whose parent has ended are no longer below this process
+_to_end: set[int] = set()
+
+
 def end_children() -> None:
     """End all processes that this one has started, and theirs: SIGTERM, then SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        children = descendants()
+        _to_end.update(descendants())
+        children = list(filter(_command, tuple(_to_end)))
         for child in children:
             with contextlib.suppress(OSError):
                 os.kill(child, number)

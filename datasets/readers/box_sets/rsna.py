@@ -29,6 +29,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxrloc.datasets.files.parse import naming
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.box_sets.findings import (
     BoxReader,
@@ -77,10 +78,11 @@ def index(
     classes = _classes(class_path, drawn, warnings)
     paths = _paths(root, list(drawn), warnings)
     reader = BoxReader(asked, warnings)
-    radiographs = [
-        _radiograph(image, boxes, classes.get(image), file, reader)
-        for (image, boxes), file in zip(drawn.items(), paths, strict=True)
-    ]
+    with naming(str(path)):
+        radiographs = [
+            _radiograph(image, boxes, classes.get(image), file, reader)
+            for (image, boxes), file in zip(drawn.items(), paths, strict=True)
+        ]
     _note(radiographs, warnings)
     sources = (path, class_path) if class_path.is_file() else (path,)
     boxed = diseases_of(asked, (OPACITY,))

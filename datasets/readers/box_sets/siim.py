@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxrloc.datasets.files.parse import naming
 from cxrloc.datasets.images.outlines import Mask, box_around, outlines
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.radiograph import Radiograph
@@ -71,12 +72,13 @@ def index(
     masks = _masks(path, warnings)
     reader = BoxReader(asked, warnings)
     paths = image_files(root).find([f"{image}.dcm" for image in masks], warnings)
-    radiographs = [
-        _radiograph(image, encoded, file, reader, path)
-        for (image, encoded), file in zip(
-            progress(masks.items(), "masks", len(masks)), paths, strict=True
-        )
-    ]
+    with naming(str(path)):
+        radiographs = [
+            _radiograph(image, encoded, file, reader, path)
+            for (image, encoded), file in zip(
+                progress(masks.items(), "masks", len(masks)), paths, strict=True
+            )
+        ]
     diseases = diseases_of(asked, FINDINGS)
     return DatasetIndex(radiographs, {}, warnings, (path,), diseases, diseases)
 

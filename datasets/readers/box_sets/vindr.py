@@ -32,6 +32,7 @@ from typing import Any
 
 import pandas as pd
 
+from cxrloc.datasets.files.parse import naming
 from cxrloc.datasets.labels.map import LabelMap
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.readers.box_sets.findings import BoxReader, NamedBox, diseases_of, label_map
@@ -111,10 +112,11 @@ def index(
     paths = image_files(root).find([f"{image}.dicom" for image in images], warnings)
     place = frames(list(images), paths, sizes, warnings)
     join = _Joiner(rule, asked, tuple(names), BoxReader(asked, warnings))
-    radiographs = [
-        join.radiograph(name, image, path, frame)
-        for (name, image), path, frame in zip(images.items(), paths, place, strict=True)
-    ]
+    with naming(", ".join(map(str, files))):
+        radiographs = [
+            join.radiograph(name, image, path, frame)
+            for (name, image), path, frame in zip(images.items(), paths, place, strict=True)
+        ]
     _note(images, radiographs, rule, warnings)
     official = {name: image.part for name, image in images.items() if image.part}
     diseases = diseases_of(asked, names)

@@ -44,6 +44,7 @@ def test_probabilities_are_the_sigmoid_of_the_logits_whatever_the_batches() -> N
 def test_the_stored_map_gives_the_stored_probability_without_another_pass() -> None:
     gate = make_gate({"Mass": 0.5})
     output = gate(make_images(2))
+    assert output.features is not None
     with torch.inference_mode():
         again = torch.sigmoid(gate.bundle.model.head(output.features.mean((2, 3)))).numpy()
     np.testing.assert_allclose(output.probabilities, again, atol=1e-6)
@@ -69,6 +70,7 @@ def test_no_finding_is_decided_on_but_never_examined() -> None:
 def test_no_images_give_empty_matrices() -> None:
     output = make_gate({"Mass": 0.5, "Nodule": 0.5})([])
     assert output.probabilities.shape == (0, 2)
+    assert output.features is not None
     assert output.features.shape == (0, 512, 2, 2)
     assert not output.present.any()
 
@@ -78,6 +80,7 @@ def test_bf16_stays_close_to_fp32() -> None:
     exact = make_gate({"Mass": 0.5})(images).probabilities
     fast = make_gate({"Mass": 0.5}, "bf16")(images)
     np.testing.assert_allclose(fast.probabilities, exact, atol=0.01)
+    assert fast.features is not None
     assert fast.features.dtype == torch.float32
 
 

@@ -100,6 +100,7 @@ def test_probabilities_and_maps_are_those_of_float32_within_the_stated_tolerance
     tolerance = CASES[case][1]
     probabilities = torch.sigmoid(expected.logits.double()).numpy()
     np.testing.assert_allclose(output.probabilities, probabilities, atol=tolerance)
+    assert output.features is not None
     assert output.features.dtype == torch.float32
     error = (output.features - expected.features).abs().max() / expected.features.abs().max()
     assert error < tolerance

@@ -14,13 +14,9 @@ from efficientnet_lite_pytorch import EfficientNet
 
 from builders import read_pixels
 from cxrloc.classification.network import efficientnet_lite
-from cxrloc.classification.network.backbones import (
-    ARCHITECTURES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    single_channel,
-)
+from cxrloc.classification.network.backbones import ARCHITECTURES, single_channel
 from cxrloc.classification.network.classifier import ChestClassifier, build_classifier
+from cxrloc.classification.network.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 PICTURE = Path(__file__).parents[3] / "docs" / "pictures" / "phantom_prediction.png"
 

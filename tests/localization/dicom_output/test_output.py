@@ -140,7 +140,7 @@ def test_what_the_library_refuses_is_an_error_that_says_so_and_no_more(tmp_path:
     path = write_dicom(tmp_path / "a.dcm", STORED, WINDOWED, bits=12)
     image, source = read_image(path), parse_source(path.read_bytes(), path.name)
     del source.image.Rows
-    with pytest.raises(ValueError, match=r"cannot make a DICOM object \.pr\.dcm.*AttributeError"):
+    with pytest.raises(ValueError, match=r"cannot make a DICOM object \.sr\.dcm.*AttributeError"):
         dicom_objects(image, diagnosis_of(image), source, Origin({}))
 
 

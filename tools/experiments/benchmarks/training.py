@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.gate import Gate
-from cxrloc.classification.network.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.classification.network.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from cxrloc.classification.network.precision import autocast, resolve_device, resolve_precision
 from cxrloc.classification.report.tables import ResultTable, TableRow, to_text
 from cxrloc.classification.train_config import TrainConfig

@@ -119,7 +119,7 @@ class Receiver:
         entity.maximum_pdu_size = 131_072
         entity.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
-            entity.add_supported_context(context.abstract_syntax, list(TRANSFER_SYNTAXES))
+            entity.add_supported_context(str(context.abstract_syntax), list(TRANSFER_SYNTAXES))
         return entity
 
     def _handlers(self) -> list[tuple[Any, Callable[[Event], Any]]]:
@@ -133,16 +133,18 @@ class Receiver:
         ]
 
     def _check_caller(self, event: Event) -> None:
-        association = event.assoc
-        title, address = association.requestor.primitive.calling_ae_title, _address(event)
-        try:
+        association: Any = event.assoc
+        title, address = "a caller", "an unknown address"
+        try:  # the library goes on after an error here, and would let the caller in
+            address = str(association.requestor.address)
+            title = str(association.requestor.primitive.calling_ae_title).strip()
             allowed = self.callers.may_send(title, address)
-        except ValueError:  # an address that is none: the library goes on after an error here
+        except (ValueError, AttributeError):
             allowed = False
         if not allowed:
-            self._turned_away(title, address)
             association.acse.send_reject(0x01, 0x01, 0x03)  # calling AE title not recognised
             association.kill()
+            self._turned_away(_printable(title), address)
 
     def _turned_away(self, title: str, address: str) -> None:
         _LOG.warning("turned away %s at %s: no --from names it", title, address)
@@ -154,7 +156,7 @@ class Receiver:
 
         if not isinstance(event.pdu, P_DATA_TF):
             return
-        association = event.assoc
+        association: Any = event.assoc
         association.cxrloc_bytes = getattr(association, "cxrloc_bytes", 0) + event.pdu.pdu_length
         if association.cxrloc_bytes > self.largest:
             association.cxrloc_bytes = 0
@@ -163,7 +165,8 @@ class Receiver:
             association.dul.socket.close()  # it does not wait for the thread that calls this
 
     def _store(self, event: Event) -> int | Dataset:
-        event.assoc.cxrloc_bytes = 0
+        association: Any = event.assoc
+        association.cxrloc_bytes = 0
         try:
             data = event.encoded_dataset()
         except Exception as error:  # of its header: a UID that is none
@@ -193,6 +196,7 @@ def _server(entity: AE, handlers: Any, receiver: Receiver) -> ThreadedAssociatio
 
     class Server(ThreadedAssociationServer):
         def get_request(self) -> Any:
+            assert self.socket is not None
             connection, address = self.socket.accept()
             if self.ssl_context is not None:  # who does not finish it must not hold up the others
                 connection.settimeout(_HANDSHAKE_S)
@@ -234,9 +238,8 @@ def _status(code: int, reason: str) -> Dataset:
 
 def _title(event: Event) -> str:
     """The caller's AE title, which it has chosen itself, as something that may be logged."""
-    title = str(event.assoc.requestor.ae_title)
-    return "".join(c for c in title if c.isprintable())
+    return _printable(str(event.assoc.requestor.ae_title))
 
 
-def _address(event: Event) -> str:
-    return str(event.assoc.requestor.address)
+def _printable(text: str) -> str:
+    return "".join(c for c in text if c.isprintable())

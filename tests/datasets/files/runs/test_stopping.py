@@ -72,6 +72,13 @@ def waits_for_a_step():  # as the demo does
             step.terminate()
             raise
 
+def has_a_grandchild():  # which ignores SIGTERM, and whose own parent does not
+    stubborn = "trap '' TERM; echo $$; exec sleep 100"
+    command = ["sh", "-c", 'sh -c "$0" & wait', stubborn]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        say(child.pid, child.stdout.readline().strip())
+        time.sleep(100)
+
 def waits_for_a_thread():  # which no exception reaches
     thread = threading.Thread(target=time.sleep, args=(100,))
     thread.start()
@@ -101,7 +108,17 @@ def started(job: str) -> Iterator[tuple[subprocess.Popen[str], Path, list[int]]]
 
 
 STARTERS = ("waits_for_processes", "waits_for_a_step")
-JOBS = ("sleeps", "drops_it", "turns_it", "waits_for_a_thread", *STARTERS)
+JOBS = (
+    *("sleeps", "drops_it", "turns_it", "has_a_grandchild", "waits_for_a_thread"),
+    *STARTERS,
+)
+
+
+def _alive_after(children: list[int], seconds: float) -> list[int]:
+    until = time.monotonic() + seconds
+    while any(map(is_alive, children)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return [child for child in children if is_alive(child)]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +138,7 @@ def test_a_tool_ends_in_time_in_one_sentence_and_leaves_nothing(job: str, number
     assert process.returncode == 128 + number
     assert took < 3 + 7  # 3 s on a machine that does nothing else
     assert not folder.exists()
-    assert not [child for child in children if is_alive(child)]
+    assert not _alive_after(children, seconds=20)  # until the system has cleared ended ones away
 
 
 @pytest.mark.parametrize("job", STARTERS)
@@ -130,10 +147,7 @@ def test_workers_and_steps_end_with_a_killed_tool(job: str) -> None:
         assert children
         process.kill()
         process.wait()
-        until = time.monotonic() + 60
-        while any(map(is_alive, children)) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert not [child for child in children if is_alive(child)]
+        assert not _alive_after(children, seconds=60)
 
 
 def test_a_caller_that_goes_on_after_the_tool_keeps_its_process() -> None:

@@ -88,3 +88,11 @@ def test_a_faulty_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "train-rle.csv").write_text("ImageId,EncodedPixels\n1.2.3,1 2 3\n")
     with pytest.raises(ValueError, match=r"train-rle.csv \(1.2.3\): mask '1 2 3'"):
         index(tmp_path)
+
+
+@pytest.mark.parametrize("image", ["null", "x" * 1500])
+def test_a_name_that_is_none_is_refused_with_the_file(tmp_path: Path, image: str) -> None:
+    (tmp_path / "train-rle.csv").write_text(f"ImageId,EncodedPixels\n{image},-1\n")
+    with pytest.raises(ValueError, match=r"train-rle\.csv: ") as error:
+        index(tmp_path)
+    assert len(str(error.value)) < 600

@@ -8,6 +8,7 @@ from typing import Any
 
 import pydicom
 import pytest
+from pydicom.uid import UID
 
 from builders import chest_pixels
 from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds, DurableQueue
@@ -53,7 +54,7 @@ def test_what_is_refused_is_counted_and_named_without_the_patient(
 
 def test_an_object_sent_under_another_uid_is_refused(intake: Intake, image: Path) -> None:
     dataset = pydicom.dcmread(image)
-    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     dataset.save_as(image)
     with pytest.raises(RefusedError, match="not the one it was sent under") as refused:
         intake.take(image.read_bytes())

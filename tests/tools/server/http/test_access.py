@@ -84,10 +84,10 @@ def test_what_a_page_of_another_origin_sends_is_refused(local: TestClient) -> No
 def test_a_malformed_origin_is_refused_and_never_before_the_token(
     local: TestClient, guarded: TestClient, origin: str
 ) -> None:
-    headers = {"Origin": origin.encode("latin-1")}
+    headers = {b"Origin": origin.encode("latin-1")}
     assert local.get("/v1/models", headers=headers).status_code == 403
     assert guarded.get("/v1/models", headers=headers).status_code == 401
-    bearer = {"Authorization": f"Bearer {TOKEN}".encode()}
+    bearer = {b"Authorization": f"Bearer {TOKEN}".encode()}
     assert guarded.get("/v1/models", headers=headers | bearer).status_code == 403
 
 

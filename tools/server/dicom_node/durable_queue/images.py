@@ -10,9 +10,10 @@ whatever ends the process. A receiver or poller calls `put`; the predictor `next
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,8 +120,8 @@ class DurableQueue:
             raise ConflictError("another image with this SOP Instance UID was received before")
         return not (row["state"] == FAILED or (row["state"] == SENT and self._is_other(row)))
 
-    def _is_other(self, row: Mapping[str, object]) -> bool:
-        return row["engine"] != self.engine
+    def _is_other(self, row: sqlite3.Row) -> bool:
+        return str(row["engine"]) != self.engine
 
     def _check_room(self, size: int) -> None:
         waiting, held = self.load()
