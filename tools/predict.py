@@ -1,15 +1,9 @@
 r"""Classify and box images: for each image two pictures (boxes, heat maps) and a JSON file.
 
-    cxrloc predict chest.png --gate runs/gate/fold0/classifier.safetensors \
-        --out predictions
-    cxrloc predict images/ --gate demo/gate/fold0 \
-        --maskrcnn demo/maskrcnn/fold0 --export coco --out predictions
-    cxrloc predict study/*.dcm --gate classifier.safetensors \
-        --write json,pictures,dicom --out predictions
+    cxrloc predict chest.png --gate demo/gate/fold0 \
+        --maskrcnn demo/maskrcnn/fold0 --out predictions
     cxrloc predict images/ --gate demo/gate/fold0 --workers 8 --write table \
         --out predictions
-    cxrloc predict s3://bucket/images --gate demo/gate/fold0 --write table \
-        --engine spark --master spark://host:7077 --out s3://bucket/predictions
     cxrloc predict --dicomweb https://pacs.example/dicom-web \
         --dicomweb-token token.txt --study 1.2.840.113619.2.1 \
         --gate classifier.safetensors --out predictions
@@ -37,7 +31,8 @@ COCO files in OUT/coco_results, which `cxrloc compare --predictions` takes. The 
 the patient's name and number (see docs/how-to/dicom.md); nothing else written here does, but the
 tables tell the images' paths. Research use only, never a diagnosis.
 
---workers and --engine spark are for many images, see docs/how-to/scale_out.md.
+--workers and --engine spark are for many images, which may lie in a store (s3://bucket/images), see
+docs/how-to/scale_out.md.
 
 --dicomweb fetches the radiographs of a study (QIDO-RS, WADO-RS) instead of reading files, and
 stores these three objects about each at the same server (STOW-RS). The images are not kept. The

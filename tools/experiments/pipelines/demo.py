@@ -2,7 +2,7 @@ r"""Run the whole pipeline and write its report: on a phantom data set, or on NI
 
     cxrloc demo
     cxrloc demo --out runs/demo
-    cxrloc demo --nih NIH --weights resnet18.pth --precision bf16 --out runs/nih_subset
+    cxrloc demo --nih NIH --weights resnet18.pth --out runs/nih_subset
 
 Without --nih it draws its own images and takes minutes on two CPU cores. With --nih, a folder in
 NIH ChestX-ray14's own layout, it takes hours without a GPU, and compares more localizers, all out
