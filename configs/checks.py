@@ -34,6 +34,7 @@ PositiveFloat = Annotated[
     float, Expected(lambda v: 0 < v <= _LARGEST, "more than 0 (and at most 10^6)")
 ]
 Share = Annotated[float, Expected(lambda v: 0 <= v < 1, "a share in [0, 1)")]
+Probability = Annotated[float, Expected(lambda v: 0 <= v <= 1, "a probability in [0, 1]")]
 InnerShare = Annotated[float, Expected(lambda v: 0 < v < 1, "a share in (0, 1)")]
 
 

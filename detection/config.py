@@ -13,6 +13,7 @@ from cxrloc.configs.checks import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
+    Probability,
     Share,
     check_fields,
 )
@@ -152,7 +153,7 @@ class AugmentConfig:
     translate: Share = 0.05
     brightness: Share = 0.08
     contrast: Share = 0.15
-    flip: Share = 0.0
+    flip: Probability = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self, "train.augment.")

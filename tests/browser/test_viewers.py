@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mimetypes
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -70,6 +71,9 @@ def test_orthancs_web_viewer_shows_the_secondary_capture_in_colour(
     page = browser.new_page()
     page.goto(f"{archive.url}/web-viewer/app/viewer.html?series={series_of(archive, 'OT')}")
     page.get_by_text("WW/WL:256/128").wait_for(timeout=PATIENCE_MS)
+    began = time.monotonic()  # it writes its text before it draws
+    while coloured(page) <= 200 and time.monotonic() - began < PATIENCE_MS / 1000:
+        page.wait_for_timeout(200)
     assert coloured(page) > 200  # the outlines of the boxes
     page.close()
 

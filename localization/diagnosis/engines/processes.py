@@ -79,8 +79,9 @@ class Workers:
         return _Worker(pool, pool.submit(_describe, self._load))
 
     def _replaced(self, worker: _Worker) -> _Worker:
-        _ready(worker)  # one that could not even load the models would die again
         self._workers.remove(worker)
+        if not any(_has_loaded(other) for other in self._workers):
+            _ready(worker)  # one that could not even load the models would die again
         with _one_thread():
             self._workers.append(self._start())
         return self._workers[-1]
@@ -106,6 +107,10 @@ def workers(count: int, load: Load) -> Iterator[Workers]:
 def _next(waiting: Iterator[list[Task]]) -> tuple[list[Task], int] | None:
     batch = next(waiting, None)
     return None if batch is None else (batch, 0)
+
+
+def _has_loaded(worker: _Worker) -> bool:
+    return worker.ready.done() and worker.ready.exception() is None
 
 
 def _ready(worker: _Worker) -> ModelFacts:

@@ -167,5 +167,8 @@ def test_validation_images_without_an_auc_are_an_error(tmp_path: Path) -> None:
     cache = {"a": np.zeros((64, 64), np.uint8)}
     validation = ImageBatches(cache, positives, ("Mass",))  # type: ignore[arg-type]
     config = ClassifierConfig(model=MODEL, train=TRAIN)
-    with pytest.raises(ValueError, match=r"train\.two_stage chooses by the validation AUC, but no"):
+    with pytest.raises(
+        ValueError,
+        match="val_auc choose by the validation AUC, but no",
+    ):
         train(start(), (make_images(8, 0), validation), config, tmp_path)

@@ -24,6 +24,7 @@ from cxrloc.localization.predictions.results_file import read_predictions
 from tools.prediction.predicting import DISEASES, counts, draw_image, run
 
 TABLE = ("--write", "table")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts with &
 
 
 @pytest.fixture(scope="module")
