@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -28,22 +29,29 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
+def work_through(files: Sequence[str], names: ResultNames, work: Work, tally: Tally) -> None:
+    """As an engine does, without predicting."""
+    parts = OpenParts(parts_of(files, names, work.out), work, tally.add)
+    for task in parts.tasks():
+        record = {"images": [{"file_name": task.result}], "findings": [dict(FOUND)]}
+        outcome = Outcome(task, {**record, "annotations": [], "localizers": []})
+        tally.add(outcome)
+        parts.take(outcome)
+
+
 def test_a_run_holds_the_listing_once_and_nothing_else_that_grows(
     images: Path, tmp_path: Path
 ) -> None:
     work, tally = Work(str(tmp_path / "out"), ("json",), {}), Tally()
+    one = images_below([images]).files[:1]
+    work_through(one, ResultNames(one), work, Tally())  # modules are loaded when they are used
     tracemalloc.start()
     try:
         found = images_below([images])
         names = ResultNames(found.files)
         listed, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        parts = OpenParts(parts_of(found.files, names, work.out), work, tally.add)
-        for task in parts.tasks():
-            record = {"images": [{"file_name": task.result}], "findings": [dict(FOUND)]}
-            outcome = Outcome(task, {**record, "annotations": [], "localizers": []})
-            tally.add(outcome)
-            parts.take(outcome)
+        work_through(found.files, names, work, tally)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
