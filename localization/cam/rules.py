@@ -177,7 +177,6 @@ def rules_of_fold(
     *,
     aligned: bool,
     probabilities: bool = False,
-    has_boxes: bool = True,
 ) -> dict[str, SizedRule]:
     """Read the rules for the images of one test fold and check that no box of theirs was used.
 
@@ -187,8 +186,6 @@ def rules_of_fold(
         ground_truth: file of the boxes that the folds belong to.
         aligned: placement of the maps to apply the rules to.
         probabilities: whether these maps hold probabilities (guided_cam).
-        has_boxes: whether any image of the fold has one; if not, all boxes are those of other
-            folds, and the rules tuned on all of them are this fold's.
 
     Raises:
         ValueError: if the rules are for other boxes, other folds or maps of another kind.
@@ -215,8 +212,6 @@ def rules_of_fold(
             f"{path} was tuned on {kinds[rules.probabilities]} of {rules.localizer}, but this "
             f"localizer's maps are {kinds[probabilities]}; tune again on its own maps"
         )
-    if fold not in rules.folds and not has_boxes:
-        return dict(rules.for_new_images)
     if fold not in rules.folds:
         raise ValueError(f"{path} has no rules for fold {fold}, only for {list(rules.folds)}")
     return dict(rules.folds[fold])

@@ -60,15 +60,15 @@ def tuning_folds(truth: GroundTruth, seed: int) -> TuningFolds:
     if images.folds is not None:
         fold_of_box = np.array(images.folds)[truth.image_of_box].tolist()
         _check_patients(truth.patient_ids, fold_of_box)
-        source = FOLDS_OF_THE_GROUND_TRUTH
+        every, source = images.folds, FOLDS_OF_THE_GROUND_TRUTH
     if images.folds is None or len(set(fold_of_box)) < 2:
         patients = sorted(set(truth.patient_ids))
         order = np.random.default_rng(seed).permutation(len(patients)) % OWN_FOLDS
         drawn = dict(zip(patients, order.tolist(), strict=True))
-        fold_of_box = [drawn[patient] for patient in truth.patient_ids]
+        every = fold_of_box = [drawn[patient] for patient in truth.patient_ids]
         source = f"{OWN_FOLDS} patient folds drawn with seed {seed}"
-    numbers, of_box = np.unique(fold_of_box, return_inverse=True)
-    return TuningFolds(tuple(numbers.tolist()), of_box, source)
+    numbers = np.unique(every)  # for a fold without a box, all boxes are those of other folds
+    return TuningFolds(tuple(numbers.tolist()), np.searchsorted(numbers, fold_of_box), source)
 
 
 def _check_patients(patients: Sequence[str], folds: Sequence[int]) -> None:

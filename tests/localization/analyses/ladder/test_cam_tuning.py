@@ -193,6 +193,15 @@ def test_a_disease_with_no_box_in_other_folds_keeps_the_rule_of_deep_media() -> 
     assert tuning.rules[1]["Nodule"].boxes == 6
 
 
+def test_a_fold_without_a_box_has_the_rules_of_all_boxes_which_are_of_others() -> None:
+    coco = ground_truth(random_rows())
+    unboxed = {**coco["images"][0], "id": 99, "file_name": "99.png", "patient_id": "q", "fold": 7}
+    tuning = tuned({**coco, "images": [*coco["images"], unboxed]}, random_maps(coco))
+    assert list(tuning.rules) == [0, 1, 2, 7]
+    assert tuning.rules[7] == tuning.rules_for_new_images
+    assert {f: tuning.rules[f] for f in range(3)} == tuned(coco, random_maps(coco)).rules
+
+
 def test_folds_are_those_of_the_ground_truth_or_drawn_by_patient() -> None:
     rows = random_rows()
     maps = random_maps(ground_truth(rows))
