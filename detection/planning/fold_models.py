@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,12 +211,16 @@ def with_rules(
     """
     truth, folds = prepared.files.ground_truth, prepared.folds
     boxed = {folds[r.image_id] for r in prepared.radiographs if r.boxes}
-    of_rules = partial(
-        rules_of_fold, path, ground_truth=truth, aligned=aligned, probabilities=probabilities
-    )
     parts = []
     for fold in sorted({folds[r.image_id] for r in model.images}):
         images = tuple(r for r in model.images if folds[r.image_id] == fold)
-        rules = of_rules(fold, has_boxes=fold in boxed)
+        rules = rules_of_fold(
+            path,
+            fold,
+            truth,
+            aligned=aligned,
+            probabilities=probabilities,
+            has_boxes=fold in boxed,
+        )
         parts.append(replace(model, images=images, cam_rules=rules))
     return parts
