@@ -43,7 +43,8 @@ def write_card(bundle: Path) -> Path:
     """Write the card beside the bundle; returns its path.
 
     Raises:
-        FileNotFoundError, ValueError: for a bundle, or a file of its training, that cannot be read.
+        FileNotFoundError, ValueError: for a bundle, or a file of its training, that cannot be read;
+            for a bundle that is no whole model, such as a gate's INT8 weights.
     """
     path = card_path(bundle)
     write_text(path, model_card(bundle))
@@ -53,6 +54,10 @@ def write_card(bundle: Path) -> Path:
 def model_card(bundle: Path) -> str:
     """The card; errors as for `write_card`."""
     metadata = read_metadata(bundle)
+    if metadata["kind"] not in ("classifier", "maskrcnn"):
+        raise ValueError(
+            f"{bundle} is a {metadata['kind']} bundle, expected a gate or a Mask R-CNN"
+        )
     sections = {
         f"Model card: {bundle.name}": [f"**{RESEARCH_USE}.**", *_what(metadata)],
         "Data": list(_data(metadata, bundle)),

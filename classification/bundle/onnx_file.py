@@ -19,12 +19,12 @@ from types import ModuleType
 from typing import Any
 
 from cxrloc.classification.bundle.metadata import check_kind, checked_metadata
+from cxrloc.classification.network.content_hash import HASH, METADATA
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 
 SUFFIX = ".onnx"
-_KEY = "cxrloc"
-_LENGTH, _SHA256 = "cxrloc_network_bytes", "cxrloc_sha256"
+_LENGTH = "cxrloc_network_bytes"
 _AGAIN = "copy it again from where it was made, or make it again with cxrloc export"
 
 
@@ -56,7 +56,9 @@ def write_onnx(path: Path, network: Any, metadata: Mapping[str, Any]) -> None:
     plain = _without_notes(network).SerializeToString(deterministic=True)
     properties = onnx.ModelProto()
     sha256 = _sha256(plain, text)
-    onnx.helper.set_model_props(properties, {_KEY: text, _LENGTH: str(len(plain)), _SHA256: sha256})
+    onnx.helper.set_model_props(
+        properties, {METADATA: text, _LENGTH: str(len(plain)), HASH: sha256}
+    )
     with whole_file(path) as temporary:
         # a protocol buffer behind another adds its entries to it
         temporary.write_bytes(plain + properties.SerializeToString())
@@ -134,14 +136,14 @@ def _threads_asked_for() -> int:
 
 def _metadata(session: Any, path: Path, kind: str | None) -> dict[str, Any]:
     stated: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
-    text = stated.get(_KEY)
+    text = stated.get(METADATA)
     if text is None:
         raise ValueError(
             f"{path} is a network without cxrloc metadata; expected a file made by cxrloc export"
         )
     length, content = stated.get(_LENGTH, ""), path.read_bytes()
     network = content[: int(length)] if length.isdecimal() else content
-    if stated.get(_SHA256) != _sha256(network, text):
+    if stated.get(HASH) != _sha256(network, text):
         raise ValueError(
             f"{path} is damaged or was changed: its content is not that which was written (the "
             f"hash differs); {_AGAIN}"

@@ -12,7 +12,7 @@ import numpy as np
 from cxrloc.classification.bundle.metadata import BOX_SUPERVISION
 from cxrloc.classification.bundle.onnx_file import OnnxNetwork, open_onnx
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored
-from cxrloc.classification.inference.gate_output import GateOutput, decide
+from cxrloc.classification.inference.gate_output import GateOutput
 from cxrloc.classification.network.demographics import encode
 from cxrloc.datasets.radiograph import LoadedImage
 
@@ -108,16 +108,7 @@ class ExportedGate:
         if self.demographics:
             inputs[DEMOGRAPHICS] = encode(self.demographics, images)
         probabilities, maps = self.session.run([PROBABILITIES, HEAT_MAPS], inputs)
-        probabilities = probabilities.astype(np.float64)
-        return GateOutput(
-            image_ids=tuple(image.image_id for image in images),
-            diseases=self.bundle.diseases,
-            probabilities=probabilities,
-            present=decide(probabilities, self.bundle.diseases, self.bundle.thresholds),
-            features=None,
-            thresholds=self.bundle.thresholds,
-            heat_maps=maps,
-        )
+        return GateOutput.of(images, self.bundle, probabilities.astype(np.float64), heat_maps=maps)
 
 
 def check_device(path: Path, device: str) -> None:

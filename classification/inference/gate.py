@@ -10,7 +10,7 @@ import torch
 
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.int8 import bundle_fingerprint
-from cxrloc.classification.inference.gate_output import GateOutput, decide
+from cxrloc.classification.inference.gate_output import GateOutput
 from cxrloc.classification.inference.runtimes import INT8, load_runtime
 from cxrloc.classification.network.demographics import encode
 from cxrloc.classification.network.precision import Precision
@@ -69,14 +69,7 @@ class Gate:
         squares = self.bundle.preprocessing.squares(images)
         demographics = encode(self.bundle.model.demographics, images)
         probabilities, features = self.forward_squares(squares, demographics)
-        return GateOutput(
-            image_ids=tuple(image.image_id for image in images),
-            diseases=self.bundle.diseases,
-            probabilities=probabilities,
-            present=decide(probabilities, self.bundle.diseases, self.bundle.thresholds),
-            features=features,
-            thresholds=self.bundle.thresholds,
-        )
+        return GateOutput.of(images, self.bundle, probabilities, features=features)
 
     @property
     def demographics(self) -> tuple[str, ...]:

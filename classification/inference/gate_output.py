@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cxrloc.datasets.labels.names import NO_FINDING
+from cxrloc.datasets.radiograph import LoadedImage
 
 if TYPE_CHECKING:
     import torch
+
+
+class Decisions(Protocol):
+    """What a bundle decides by."""
+
+    @property
+    def diseases(self) -> tuple[str, ...]: ...
+
+    @property
+    def thresholds(self) -> Mapping[str, float | None]: ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,27 @@ class GateOutput:
     features: torch.Tensor | None
     thresholds: Mapping[str, float | None]
     heat_maps: npt.NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        images: Sequence[LoadedImage],
+        bundle: Decisions,
+        probabilities: npt.NDArray[np.float64],
+        *,
+        features: torch.Tensor | None = None,
+        heat_maps: npt.NDArray[np.float32] | None = None,
+    ) -> GateOutput:
+        """Decide by the bundle's thresholds; the arguments are the attributes."""
+        return cls(
+            image_ids=tuple(image.image_id for image in images),
+            diseases=bundle.diseases,
+            probabilities=probabilities,
+            present=decide(probabilities, bundle.diseases, bundle.thresholds),
+            features=features,
+            thresholds=bundle.thresholds,
+            heat_maps=heat_maps,
+        )
 
     def present_diseases(self, row: int) -> tuple[str, ...]:
         """Diseases to examine on image number `row`, in the order of `diseases`.

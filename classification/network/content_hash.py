@@ -1,4 +1,7 @@
-"""Hash what a `.safetensors` file of ours holds: the text of its metadata, and all its tensors."""
+"""Hash what a `.safetensors` file of ours holds: the text of its metadata, and all its tensors.
+
+Exported networks (`onnx_file`) state their metadata and hash under the same keys.
+"""
 
 from __future__ import annotations
 

@@ -29,6 +29,17 @@ def square_scale(size_hw: tuple[int, int], size: int) -> float:
     return size / max(size_hw)
 
 
+def boxes_in_frame(
+    boxes: npt.NDArray[np.float64], size_hw: tuple[int, int], size: int
+) -> npt.NDArray[np.float64]:
+    """Boxes (M, 4) in a square of side `size`, in the original frame and cut at its edges."""
+    height, width = size_hw
+    inside: npt.NDArray[np.float64] = np.clip(
+        boxes / square_scale(size_hw, size), 0, np.array([width, height, width, height])
+    )
+    return inside
+
+
 def fit_square(pixels: Square | npt.NDArray[np.uint16], size: int) -> Square:
     """Scale grey pixels (H, W) to fit (size, size), padded with zeros at the right or bottom.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from cxrloc.datasets.images.transforms import fit_square, square_scale
+from cxrloc.datasets.images.transforms import boxes_in_frame, fit_square, square_scale
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.config import DETECTIONS_PER_DISEASE, SCORE_THRESHOLD
 from cxrloc.detection.detectron2_backend.network import (
@@ -82,13 +81,11 @@ class Detectron2Predictor:
         return instances[torch.cat(rows).sort().values]
 
     def _detections(self, instances: Any, image: LoadedImage) -> Detections:
-        height, width = image.size_hw
         boxes = instances.pred_boxes.tensor.double().cpu().numpy()
-        boxes = boxes / square_scale(image.size_hw, self.size)
         return Detections(
             image_id=image.image_id,
             size_hw=image.size_hw,
-            boxes_xyxy=np.clip(boxes, 0, [width, height, width, height]),
+            boxes_xyxy=boxes_in_frame(boxes, image.size_hw, self.size),
             scores=instances.scores.double().cpu().numpy(),
             diseases=tuple(self.diseases[int(label)] for label in instances.pred_classes),
             masks=instances.pred_masks[:, 0].float().cpu().numpy(),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.network.precision import resolve_device, resolve_precision
-from cxrloc.datasets.images.transforms import fit_square, fitted, square_scale
+from cxrloc.datasets.images.transforms import boxes_in_frame, fit_square, fitted, square_scale
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.mask_rcnn import Candidates, Detections
 from cxrloc.detection.torchvision_backend.network import MaskRCNN
@@ -72,15 +72,11 @@ class TorchvisionPredictor:
         return [fitted(image.size_hw, self.preprocessing.size)[::-1] for image in images]
 
     def _detections(self, image: LoadedImage, output: Mapping[str, Tensor]) -> Detections:
-        height, width = image.size_hw
-        boxes = output["boxes"].double().cpu().numpy() / square_scale(
-            image.size_hw, self.preprocessing.size
-        )
-        boxes = np.clip(boxes, 0, np.array([width, height, width, height]))
+        boxes = output["boxes"].double().cpu().numpy()
         return Detections(
             image_id=image.image_id,
             size_hw=image.size_hw,
-            boxes_xyxy=boxes,
+            boxes_xyxy=boxes_in_frame(boxes, image.size_hw, self.preprocessing.size),
             scores=output["scores"].double().cpu().numpy(),
             diseases=tuple(self.diseases[int(label) - 1] for label in output["labels"]),
             masks=output["masks"][:, 0].float().cpu().numpy(),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from cxrloc.classification.bundle.file import read_metadata
-from cxrloc.classification.bundle.onnx_file import runtime_package, write_onnx
+from cxrloc.classification.bundle.onnx_file import runtime_package
 from cxrloc.classification.inference.onnx_export import exported_program
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
@@ -33,6 +32,7 @@ from cxrloc.localization.cam.export.agreement import (
     Agreement,
     drawn_images,
     least_overlap,
+    write_checked,
 )
 
 
@@ -68,15 +68,13 @@ def export_detector(path: Path, out: Path) -> Agreement:
         [COUNT, BOXES, SCORES, LABELS, MASKS],
         operators=OPERATORS,
     ).model_proto
-    metadata["export"] = _description(path, size)
-    with tempfile.TemporaryDirectory() as folder:
-        unchecked = Path(folder) / out.name
-        write_onnx(unchecked, network, metadata)
-        agreement = compare(predictor, ExportedPredictor(unchecked, with_masks=True))
-    agreement.check(f"{path}, exported,")
-    metadata["export"]["checked"] = vars(agreement)
-    write_onnx(out, network, metadata)
-    return agreement
+    return write_checked(
+        out,
+        network,
+        {**metadata, "export": _description(path, size)},
+        lambda unchecked: compare(predictor, ExportedPredictor(unchecked, with_masks=True)),
+        f"{path}, exported,",
+    )
 
 
 def _description(path: Path, size: int) -> dict[str, object]:

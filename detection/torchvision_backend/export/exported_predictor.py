@@ -10,7 +10,7 @@ import numpy as np
 
 from cxrloc.classification.bundle.onnx_file import open_onnx, runtime_package
 from cxrloc.classification.inference.exported_gate import check_device
-from cxrloc.datasets.images.transforms import fit_square, fitted, square_scale
+from cxrloc.datasets.images.transforms import boxes_in_frame, fit_square, fitted
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.detection.mask_rcnn import Detections
 
@@ -56,13 +56,12 @@ class ExportedPredictor:
 
     def _detections(self, image: LoadedImage) -> Detections:
         outputs = self._run(image)
-        height, width = image.size_hw
-        boxes = outputs[BOXES].astype(np.float64) / square_scale(image.size_hw, self.size)
+        boxes = outputs[BOXES].astype(np.float64)
         diseases = self.metadata["diseases"]
         return Detections(
             image_id=image.image_id,
             size_hw=image.size_hw,
-            boxes_xyxy=np.clip(boxes, 0, np.array([width, height, width, height])),
+            boxes_xyxy=boxes_in_frame(boxes, image.size_hw, self.size),
             scores=outputs[SCORES].astype(np.float64),
             diseases=tuple(diseases[label - 1] for label in outputs[LABELS]),
             masks=outputs.get(MASKS),

@@ -1,12 +1,16 @@
-"""How far an exported network is from the one in torch that it was made from."""
+"""Compare an exported network with the one in torch, and write it if it computes the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from cxrloc.classification.bundle.onnx_file import write_onnx
 from cxrloc.datasets.phantoms.drawing.chest import render_image
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.localization.boxes import iou
@@ -63,6 +67,33 @@ class Agreement:
                 f"{what} does not compute what torch computes: {self}; expected at most "
                 f"{PROBABILITY:g}, {HEAT:g}, and at least {SAME_BOX:g}. Nothing was written"
             )
+
+
+def write_checked(
+    out: Path,
+    network: Any,
+    metadata: Mapping[str, Any],
+    compare: Callable[[Path], Agreement],
+    what: str,
+) -> Agreement:
+    """Write an exported network that computes what torch computes, and the agreement in it.
+
+    Args:
+        network, metadata: as for `write_onnx`; the metadata have an entry `export`.
+        compare: takes the file of the network.
+        what: the network, to begin the message.
+
+    Raises:
+        ValueError: if it does not compute the same; nothing is written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        unchecked = Path(folder) / out.name
+        write_onnx(unchecked, network, metadata)
+        agreement = compare(unchecked)
+    agreement.check(what)
+    export = {**metadata["export"], "checked": vars(agreement)}
+    write_onnx(out, network, {**metadata, "export": export})
+    return agreement
 
 
 def drawn_images(count: int = IMAGES) -> Iterator[LoadedImage]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from cxrloc.classification.bundle.classifier import ClassifierBundle, load_classifier
 from cxrloc.classification.bundle.file import read_metadata
-from cxrloc.classification.bundle.onnx_file import runtime_package, write_onnx
+from cxrloc.classification.bundle.onnx_file import runtime_package
 from cxrloc.classification.inference.exported_gate import (
     DEMOGRAPHICS,
     HEAT_MAPS,
@@ -23,7 +22,13 @@ from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.inference.onnx_export import exported_program
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.labels.names import NO_FINDING
-from cxrloc.localization.cam.export.agreement import FIT, Agreement, drawn_images, least_overlap
+from cxrloc.localization.cam.export.agreement import (
+    FIT,
+    Agreement,
+    drawn_images,
+    least_overlap,
+    write_checked,
+)
 from cxrloc.localization.cam.export.gate_network import GateNetwork, example_inputs
 from cxrloc.localization.cam.guided import map_localizer
 
@@ -48,14 +53,13 @@ def export_gate(path: Path, out: Path) -> Agreement:
     ).model_proto
     # the bundle's own entries, as they are in its file
     metadata = {**read_metadata(path), "export": _description(bundle, path)}
-    with tempfile.TemporaryDirectory() as folder:
-        unchecked = Path(folder) / out.name
-        write_onnx(unchecked, network, metadata)
-        agreement = compare(bundle, ExportedGate(unchecked))
-    agreement.check(f"{path}, exported,")
-    metadata["export"]["checked"] = vars(agreement)
-    write_onnx(out, network, metadata)
-    return agreement
+    return write_checked(
+        out,
+        network,
+        metadata,
+        lambda unchecked: compare(bundle, ExportedGate(unchecked)),
+        f"{path}, exported,",
+    )
 
 
 def _description(bundle: ClassifierBundle, path: Path) -> dict[str, Any]:

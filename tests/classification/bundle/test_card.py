@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from builders import tiny_classifier, write_tiny_detector
 from cxrloc.classification.bundle.card import card_path, model_card, write_card
 from cxrloc.classification.bundle.classifier import save_classifier
+from cxrloc.classification.bundle.file import write_bundle
 from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.provenance.image_lists import write_training_images
 from cxrloc.datasets.radiograph import Radiograph
@@ -75,6 +77,14 @@ def test_figures_of_another_model_in_the_folder_are_not_given(gate: Path) -> Non
     card = model_card(gate)
     assert "no figures of it stand beside the bundle" in card
     assert "0.800" not in card
+
+
+def test_weights_that_are_no_whole_model_have_no_card(tmp_path: Path) -> None:
+    path = tmp_path / "classifier.int8.safetensors"
+    write_bundle(path, {"a": torch.ones(3)}, {"kind": "int8", "inputs": {}, "left": []})
+    with pytest.raises(ValueError, match="is a int8 bundle, expected a gate or a Mask R-CNN"):
+        write_card(path)
+    assert not card_path(path).exists()
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:

@@ -71,8 +71,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def model_at(path: Path) -> Path:
     """The one trained model that a path on the command line means, gate or detector."""
-    folder = path if (path / MASK_RCNN).is_file() else None
-    return bundle_at(path, CLASSIFIER if folder is None else MASK_RCNN)
+    return bundle_at(path, MASK_RCNN if (path / MASK_RCNN).is_file() else CLASSIFIER)
 
 
 if __name__ == "__main__":
