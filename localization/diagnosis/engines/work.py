@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,11 +181,5 @@ def in_turn(diagnoser: Diagnoser, work: Work, tasks: Iterator[Task]) -> Iterator
 
 def batches(tasks: Iterator[Task], size: int) -> Iterator[list[Task]]:
     """The tasks, `size` at a time."""
-    batch: list[Task] = []
-    for task in tasks:
-        batch.append(task)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    while batch := list(islice(tasks, size)):
         yield batch
