@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrloc.datasets.files.storage import Storage
-from cxrloc.datasets.images.read import UnreadableImageError, decode_image
+from cxrloc.datasets.images.read import UnreadableImageError, decode_image, read_bytes
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.loose_images import image_name
 from cxrloc.localization.diagnosis.files import output_files
@@ -166,8 +166,10 @@ def read_source(source: str) -> bytes:
     Raises:
         UnreadableImageError: if it is missing or may not be read.
     """
+    if "://" not in source:
+        return read_bytes(Path(source))
     try:
-        return Storage.at(source).read("") if "://" in source else Path(source).read_bytes()
+        return Storage.at(source).read("")
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise UnreadableImageError(Path(source), error.strerror or reason) from error
