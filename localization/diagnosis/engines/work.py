@@ -145,11 +145,11 @@ class Work:
         self, image: LoadedImage, diagnosis: Diagnosis, source: SourceImage | None
     ) -> list[tuple[str, bytes]]:
         """Ending and content of each DICOM object."""
+        if source is None:
+            return []
         from cxrloc.localization.dicom_output.origin import Origin
         from cxrloc.localization.dicom_output.output import dicom_objects, encoded
 
-        if source is None:
-            return []
         settings = {name: self.manifest["config"][name] for name in ("labels", "sizes")}
         origin = Origin(self.manifest["hashes"], settings)
         objects = dicom_objects(image, diagnosis, source, origin)
