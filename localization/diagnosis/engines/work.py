@@ -129,13 +129,15 @@ class Work:
         if diagnosis.refusal:
             return _failed(task, diagnosis.refusal)
         record = to_json(diagnosis)
-        manifest = {**self.manifest, **source_facts(task.source)}
+        told = record
+        if "json" in self.write:  # of an image in a store, its facts take a request
+            told = record | {"manifest": {**self.manifest, **source_facts(task.source)}}
         try:
             objects = self._objects(image, diagnosis, source)
         except ValueError as error:
             return _failed(task, str(error))
         storage = Storage.at(self.out)
-        outputs = output_files(image, diagnosis, record | {"manifest": manifest}, self.write)
+        outputs = output_files(image, diagnosis, told, self.write)
         for ending, data in (*objects, *outputs):
             with storage.whole_file(f"{task.result}{ending}") as stream:
                 stream.write(data)
