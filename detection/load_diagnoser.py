@@ -10,6 +10,7 @@ print(found.message, found.boxes)
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING, Literal
 
 from cxrloc.classification.bundle import onnx_file
 from cxrloc.classification.inference.exported_gate import ExportedGate, check_runtime
+from cxrloc.classification.run_folder import bundle_at
 from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.detection.config import check_size
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
+from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.cam.guided import map_localizer
 from cxrloc.localization.diagnosis.diagnoser import Detector, Diagnoser
 from cxrloc.localization.diagnosis.relabelled import RelabelledDiagnoser
@@ -72,6 +75,22 @@ def load_diagnoser(
         detectors.append(load_mask_rcnn(paths, device, gate.precision, sizes))
     diagnoser = Diagnoser(gate, map_localizer(gate), detectors)
     return diagnoser if names is None else RelabelledDiagnoser(diagnoser, names)
+
+
+def diagnoser_of(arguments: argparse.Namespace) -> tuple[Diagnoser, dict[str, Path]]:
+    """Load the engine of a server, and return its `bundle_files` with it.
+
+    Args:
+        arguments: those of `add_model_options` and `add_any_image`.
+
+    Raises:
+        OSError, ValueError, ImportError: for models that `bundle_at` or `load_diagnoser` refuses.
+    """
+    gate, maskrcnn, runtime = bundle_at(arguments.gate), arguments.maskrcnn, arguments.runtime
+    maskrcnn = None if maskrcnn is None else bundle_at(maskrcnn, MASK_RCNN)
+    diagnoser = load_diagnoser(gate, maskrcnn, arguments.device, arguments.precision, runtime)
+    diagnoser.any_image = arguments.any_image
+    return diagnoser, bundle_files(gate, maskrcnn, runtime)
 
 
 def _load_gate(path: Path, device: str, precision: str, runtime: str | None) -> Gate | ExportedGate:

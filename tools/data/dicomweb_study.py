@@ -45,7 +45,7 @@ class Study:
         for stem in stems:
             files = [stem.with_name(stem.name + ending) for ending in DICOM_ENDINGS]
             try:
-                reasons = [(path, reason) for path, reason in self.server.store(files)]
+                reasons = list(self.server.store(files))
             except ServerError as error:
                 failures.append(f"{stem.name}: results not stored: {error}")
                 continue

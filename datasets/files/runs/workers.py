@@ -30,19 +30,28 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
 
     An error within, or an order to stop, ends the processes at once.
     """
-    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # fork after OpenCV's threads may hang
     pool = ProcessPoolExecutor(count, context, _begin)
     try:
-        with _without_ctrl_c():
-            pool.submit(os.getpid)  # starts all of them
-        yield pool
-    except BaseException:  # cancelled futures would break the pool's thread, which prints that
+        # cancelled futures would break the pool's thread, which prints that
+        with ended_by_error():
+            with _without_ctrl_c():
+                pool.submit(os.getpid)  # starts all of them
+            yield pool
+    finally:
+        pool.shutdown()
+
+
+@contextlib.contextmanager
+def ended_by_error() -> Iterator[None]:
+    """An error within ends the processes that have started within, all at once."""
+    others = set(multiprocessing.active_children())
+    try:
+        yield
+    except BaseException:
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         raise
-    finally:
-        pool.shutdown()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ more; an image on which two have died is a failure with this reason, and the oth
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from cxrloc.datasets.files.runs.workers import worker_pool
+from cxrloc.datasets.files.runs.workers import ended_by_error, worker_pool
 from cxrloc.localization.diagnosis.engines.models import Load, ModelFacts, loaded
 from cxrloc.localization.diagnosis.engines.work import Outcome, Task, Work, batches
 
@@ -94,14 +93,8 @@ def workers(count: int, load: Load) -> Iterator[Workers]:
     Args:
         load: loads the models; a function that can be sent to a process.
     """
-    others = set(multiprocessing.active_children())
-    with ExitStack() as stack:
-        try:
-            yield Workers(count, load, stack)
-        except BaseException:  # all at once: the pools end one after the other
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-            raise
+    with ExitStack() as stack, ended_by_error():  # the pools alone end one after the other
+        yield Workers(count, load, stack)
 
 
 def _next(waiting: Iterator[list[Task]]) -> tuple[list[Task], int] | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrloc.datasets.files.storage import Storage
-from cxrloc.datasets.images.read import UnreadableImageError, decode_image
+from cxrloc.datasets.images.read import UnreadableImageError, decode_image, read_bytes
 from cxrloc.datasets.radiograph import LoadedImage
 from cxrloc.datasets.readers.loose_images import image_name
 from cxrloc.localization.diagnosis.files import output_files
@@ -128,13 +129,15 @@ class Work:
         if diagnosis.refusal:
             return _failed(task, diagnosis.refusal)
         record = to_json(diagnosis)
-        manifest = {**self.manifest, **source_facts(task.source)}
+        told = record
+        if "json" in self.write:  # of an image in a store, its facts take a request
+            told = record | {"manifest": {**self.manifest, **source_facts(task.source)}}
         try:
             objects = self._objects(image, diagnosis, source)
         except ValueError as error:
             return _failed(task, str(error))
         storage = Storage.at(self.out)
-        outputs = output_files(image, diagnosis, record | {"manifest": manifest}, self.write)
+        outputs = output_files(image, diagnosis, told, self.write)
         for ending, data in (*objects, *outputs):
             with storage.whole_file(f"{task.result}{ending}") as stream:
                 stream.write(data)
@@ -144,11 +147,11 @@ class Work:
         self, image: LoadedImage, diagnosis: Diagnosis, source: SourceImage | None
     ) -> list[tuple[str, bytes]]:
         """Ending and content of each DICOM object."""
+        if source is None:
+            return []
         from cxrloc.localization.dicom_output.origin import Origin
         from cxrloc.localization.dicom_output.output import dicom_objects, encoded
 
-        if source is None:
-            return []
         settings = {name: self.manifest["config"][name] for name in ("labels", "sizes")}
         origin = Origin(self.manifest["hashes"], settings)
         objects = dicom_objects(image, diagnosis, source, origin)
@@ -165,8 +168,10 @@ def read_source(source: str) -> bytes:
     Raises:
         UnreadableImageError: if it is missing or may not be read.
     """
+    if "://" not in source:
+        return read_bytes(Path(source))
     try:
-        return Storage.at(source).read("") if "://" in source else Path(source).read_bytes()
+        return Storage.at(source).read("")
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise UnreadableImageError(Path(source), error.strerror or reason) from error
@@ -180,11 +185,5 @@ def in_turn(diagnoser: Diagnoser, work: Work, tasks: Iterator[Task]) -> Iterator
 
 def batches(tasks: Iterator[Task], size: int) -> Iterator[list[Task]]:
     """The tasks, `size` at a time."""
-    batch: list[Task] = []
-    for task in tasks:
-        batch.append(task)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    while batch := list(islice(tasks, size)):
         yield batch

@@ -66,9 +66,8 @@ def test_the_tables_hold_what_the_json_files_hold_and_why_an_image_failed(expect
     assert not list(expected.glob("*.jpg"))
     assert len(list((expected / "findings.parquet").glob("part-*"))) == 2
     failed = findings[findings["failure"].notna()]
-    assert failed[["image", "result", "failure"]].values.tolist() == [
-        ["05b.png", "05b", "not a picture, or in a format that is not read"]
-    ] or failed["image"].tolist() == ["05b.png"]
+    assert failed[["image", "result"]].values.tolist() == [["05b.png", "05b"]]
+    assert failed["failure"].item().startswith("not an image, or of an unknown format")
     assert failed["disease"].isna().all()
     rest = findings[findings["failure"].isna()]
     assert sorted(set(rest["result"])) == sorted(path.stem for path in expected.glob("*.json"))
