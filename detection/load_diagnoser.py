@@ -32,6 +32,8 @@ from cxrloc.localization.predictions.relabelled import Counterparts, counterpart
 
 # torch is imported with the models that need it: exported ones do not
 if TYPE_CHECKING:
+    import argparse
+
     from cxrloc.classification.inference.gate import Gate
 
 _INT8 = "openvino-int8"  # runtimes.INT8, of a module that needs torch

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 NODE_IMAGES, NODE_KILLS = 500, 20
 DATA_SIZES, DATA_WORKERS, DATA_IMAGES = (224, 256, 512), (0, 1, 2), 256
 DAMAGED_IMAGES = 40
+_WHAT = (*BENCHMARKS, "compare", "damage", "data", "fuzz", "many", "node", "predict", "train")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,18 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        choices=[
-            *BENCHMARKS,
-            "compare",
-            "damage",
-            "data",
-            "fuzz",
-            "many",
-            "node",
-            "predict",
-            "train",
-        ],
-        help=f"{', '.join(BENCHMARKS)}, compare, damage, data, fuzz, many, node, predict or train",
+        choices=_WHAT,
+        help=f"{', '.join(_WHAT[:-1])} or {_WHAT[-1]}",
     )
     parser.add_argument("--root", type=Path, help="NIH ChestX-ray14's folder (index, data, damage)")
     parser.add_argument(

@@ -74,6 +74,10 @@ KEYWORDS = (
 )
 
 
+class OtherObjectError(ValueError):
+    """An object of a class that no radiograph has: a CT, a report, ..."""
+
+
 def check_scope(header: Dataset, *, any_body_part: bool = False) -> tuple[str, ...]:
     """Warnings about an image, one sentence each, without any text about the patient.
 
@@ -81,7 +85,7 @@ def check_scope(header: Dataset, *, any_body_part: bool = False) -> tuple[str, .
         any_body_part: warn of images of another body part than the chest.
 
     Raises:
-        ValueError: for a refused object, stating the reason.
+        OtherObjectError, ValueError: for a refused object, stating the reason.
     """
     _refuse_other_objects(header)
     _refuse_unreadable_pixels(header)
@@ -107,7 +111,7 @@ def _refuse_other_objects(header: Dataset) -> None:
     kind = uid.name if uid else "of unknown class"
     label = f"{kind}, modality {short(modality) or 'not stated'}"
     if uid and uid not in STORAGE_CLASSES:
-        raise ValueError(f"a DICOM object of another kind: {label}; {EXPECTED}")
+        raise OtherObjectError(f"a DICOM object of another kind: {label}; {EXPECTED}")
     if modality not in MODALITIES + VAGUE_MODALITIES:
         raise ValueError(f"a DICOM image with an unsupported modality: {label}; {EXPECTED}")
     if not all(header.get(keyword) for keyword in ("Rows", "Columns", "BitsStored")):

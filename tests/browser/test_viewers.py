@@ -17,12 +17,19 @@ import pytest
 from browser.opened import PATIENCE_MS
 from builders import chest_pixels
 from datasets.dicom.builders import write_dicom
-from datasets.dicom.web.servers import Answer, Orthanc, Told, running_orthanc, told_server
+from datasets.dicom.web.servers import (
+    DICOMWEB,
+    WEB_VIEWER,
+    Answer,
+    Orthanc,
+    Told,
+    running_orthanc,
+    told_server,
+)
 from localization.dicom_output.written import written
 
 STUDY = "1.2.826.0.1.3680043.8.498.77"
 
-WEB_VIEWER = Path("/usr/share/orthanc/plugins/libOrthancWebViewer.so")
 OHIF = os.environ.get("CXRLOC_OHIF", "")
 CONFIG = """window.config = {routerBasename: '/', extensions: [], modes: [], showStudyList: false,
   defaultDataSourceName: 'orthanc', dataSources: [{
@@ -38,15 +45,15 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     folder = tmp_path_factory.mktemp("study")
     image = write_dicom(folder / "image.dcm", chest_pixels(0, (240, 200)), StudyInstanceUID=STUDY)
     made = written(image)
-    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+    plugins = [DICOMWEB, *([WEB_VIEWER] if WEB_VIEWER.is_file() else [])]
+    with running_orthanc(tmp_path_factory.mktemp("orthanc"), plugins) as server:
         server.put(image, *(made.path(kind) for kind in ("sr", "pr", "sc")))
         yield server
 
 
 def series_of(server: Orthanc, modality: str) -> str:
     """Orthanc's name of the series."""
-    with urllib.request.urlopen(f"{server.url}/series?expand") as answer:
-        found = json.loads(answer.read())
+    found = json.loads(server.ask("/series?expand"))
     [name] = [s["ID"] for s in found if s["MainDicomTags"]["Modality"] == modality]
     return str(name)
 

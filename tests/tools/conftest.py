@@ -1,4 +1,4 @@
-"""An archive on the loopback interface, which DICOM files are sent to over the network."""
+"""Archives on the loopback interface: one that keeps what it is sent in a list, and Orthanc."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import JPEGLSLossless
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+
+from datasets.dicom.web.servers import Orthanc, running_orthanc
 
 
 class Receiver:
@@ -53,3 +55,10 @@ def receiver() -> Iterator[Receiver]:
     archive = Receiver()
     yield archive
     archive.stop()
+
+
+@pytest.fixture(scope="session")
+def orthanc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """Orthanc with DICOMweb; a test that uses it empties it first."""
+    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from builders import chest_pixels, tiny_classifier
 from cxrloc.classification.bundle.classifier import save_classifier
 from cxrloc.tools import predict
 from datasets.dicom.builders import write_dicom
-from datasets.dicom.web.servers import Orthanc, running_orthanc
+from datasets.dicom.web.servers import Orthanc
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -29,27 +27,21 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
-        yield server
-
-
 @pytest.fixture
-def orthanc(running: Orthanc, tmp_path: Path) -> Orthanc:
+def orthanc(orthanc_server: Orthanc, tmp_path: Path) -> Orthanc:
     """It holds a study: two radiographs in a series each, a CT, and a picture in colour."""
-    running.empty()
+    orthanc_server.empty()
     pixels = chest_pixels()
     deep = {"WindowCenter": 2040, "WindowWidth": 4080, "bits": 12}
-    put(running, tmp_path, 1, 16 * pixels.astype(np.uint16), **deep)
-    put(running, tmp_path, 2, pixels, syntax=JPEGLSLossless, PatientSex="")
-    put(running, tmp_path, 3, pixels, SOPClassUID=CT, Modality="CT")
+    put(orthanc_server, tmp_path, 1, 16 * pixels.astype(np.uint16), **deep)
+    put(orthanc_server, tmp_path, 2, pixels, syntax=JPEGLSLossless, PatientSex="")
+    put(orthanc_server, tmp_path, 3, pixels, SOPClassUID=CT, Modality="CT")
     colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
     picture = np.repeat(pixels[..., None], 3, axis=2)
     attributes = {"SOPClassUID": SecondaryCaptureImageStorage, "Modality": "OT", **colour}
     attributes |= {"Rows": pixels.shape[0], "Columns": pixels.shape[1]}
-    put(running, tmp_path, 4, picture.reshape(-1, picture.shape[-1]), **attributes)
-    return running
+    put(orthanc_server, tmp_path, 4, picture.reshape(-1, picture.shape[-1]), **attributes)
+    return orthanc_server
 
 
 def put(server: Orthanc, folder: Path, series: int, pixels: object, **more: object) -> None:
@@ -63,10 +55,6 @@ def run(gate: Path, server: Orthanc, out: Path, *more: str) -> int:
     return predict.main([*where, "--device", "cpu", *more])
 
 
-def modalities(server: Orthanc) -> Counter[str]:
-    return Counter(tags["Modality"] for tags in server.tags())
-
-
 @pytest.mark.slow
 def test_a_study_is_fetched_predicted_and_stored_and_nothing_twice(
     gate: Path, orthanc: Orthanc, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -78,7 +66,7 @@ def test_a_study_is_fetched_predicted_and_stored_and_nothing_twice(
     assert f"Passed over in the study: {passed}." in first.out
     assert f"6 of 6 objects stored at {orthanc.dicomweb}." in first.out
     results = {"SR": 2, "PR": 2, "OT": 2 + 1}
-    assert modalities(orthanc) == {"DX": 2, "CT": 1, **results}
+    assert orthanc.modalities() == {"DX": 2, "CT": 1, **results}
     written = sorted((tmp_path / "out").glob("*.dcm"))
     assert len(written) == 6
     for path in written:
@@ -92,7 +80,7 @@ def test_a_study_is_fetched_predicted_and_stored_and_nothing_twice(
     second = capfd.readouterr()
     assert "earlier pictures of cxrloc (2)" in second.out
     assert "6 of 6 objects stored" in second.out
-    assert modalities(orthanc) == {"DX": 2, "CT": 1, **results}
+    assert orthanc.modalities() == {"DX": 2, "CT": 1, **results}
     for text in (*first, *second):
         assert "Canary" not in text
         assert "CANARY" not in text
@@ -104,7 +92,7 @@ def test_one_series_is_predicted_alone(gate: Path, orthanc: Orthanc, tmp_path: P
     asked = ["--study", STUDY, "--series", f"{STUDY}.2"]
     assert run(gate, orthanc, tmp_path / "out", *asked) == 0
     assert sorted(path.stem for path in (tmp_path / "out").glob("*.json")) == [f"{STUDY}.2.1"]
-    assert modalities(orthanc) == {"DX": 2, "CT": 1, "OT": 2, "SR": 1, "PR": 1}
+    assert orthanc.modalities() == {"DX": 2, "CT": 1, "OT": 2, "SR": 1, "PR": 1}
 
 
 def test_a_study_without_a_radiograph_is_an_error_that_says_what_it_holds(

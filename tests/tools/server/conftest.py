@@ -7,7 +7,6 @@ import functools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from cxrloc.tools.server.http.limits import Limits
 from cxrloc.tools.server.http.schemas import loaded_models
 from cxrloc.tools.server.service import Service
 from datasets.dicom.builders import write_dicom
+from datasets.dicom.web.servers import free_port
 from tools.server.certificates import make_certificate
 
 if TYPE_CHECKING:
@@ -213,9 +213,7 @@ def served(bundles: dict[str, Path]) -> Any:
 
 
 def _served(bundles: dict[str, Path], temporary: Path, *more: str) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     models = [f"--gate={bundles['classifier']}", f"--maskrcnn={bundles['maskrcnn']}"]
     with (
         tempfile.TemporaryFile("w+") as log,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cxrloc.datasets.dicom.deflated import BoundedFile
 from cxrloc.datasets.dicom.header import parse_header
-from cxrloc.datasets.dicom.scope import STORAGE_CLASSES, check_scope
+from cxrloc.datasets.dicom.scope import OtherObjectError, check_scope
 from cxrloc.datasets.dicom.web.poller import NoRoomError
 from cxrloc.tools.server.dicom_node.durable_queue.images import (
     ConflictError,
@@ -105,16 +105,14 @@ class Intake:
         """Return the SOP Instance UID and the hash of the content of an image that is taken."""
         try:
             header = parse_header(data)
-            if header.get("SOPClassUID", "") not in ("", *STORAGE_CLASSES):
-                check_scope(header)  # says what it is
             _check_image(header, self.any_body_part)
             facts = _facts(data)
         except RefusedError:
             raise
+        except OtherObjectError as error:
+            raise RefusedError(Refusal.other_class, str(error)) from None
         except ValueError as error:
-            other = "DICOM object of another kind" in str(error)
-            kind = Refusal.other_class if other else Refusal.not_an_image
-            raise RefusedError(kind, str(error)) from None
+            raise RefusedError(Refusal.not_an_image, str(error)) from None
         return str(facts.SOPInstanceUID), _content(header, facts)
 
 

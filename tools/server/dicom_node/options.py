@@ -15,6 +15,7 @@ from cxrloc.configs.command_line import (
     tool_parser,
 )
 from cxrloc.datasets.dicom.web.options import add_polling_options
+from cxrloc.localization.diagnosis.engines.options import count
 from cxrloc.localization.dicom_output.c_store import checked_title, parse_peer
 from cxrloc.tools.server.dicom_node.callers import parse_caller
 from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds
@@ -40,7 +41,7 @@ def node_parser(docstring: str | None) -> argparse.ArgumentParser:
     )
     queue.add_argument(
         "--queue",
-        type=_positive,
+        type=count,
         default=Bounds.images,
         metavar="N",
         help=f"images that may wait to be answered (default: {Bounds.images}); past it, and past "
@@ -48,7 +49,7 @@ def node_parser(docstring: str | None) -> argparse.ArgumentParser:
     )
     queue.add_argument(
         "--gigabytes",
-        type=_positive,
+        type=count,
         default=Bounds.bytes // 10**9,
         metavar="N",
         help=f"that the files may take on the disk (default: {Bounds.bytes // 10**9})",
@@ -111,12 +112,6 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 def _destination(word: str) -> str:
     parse_peer(word.removeprefix(TLS))
     return word
-
-
-def _positive(word: str) -> int:
-    if not (word.isdecimal() and int(word) > 0):
-        raise argparse.ArgumentTypeError(f"{word!r}, expected a whole number from 1")
-    return int(word)
 
 
 def _checked(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:

@@ -85,9 +85,8 @@ class Receiver:
             OSError: when the port is taken or the address is not this machine's.
         """
         silence_libraries()
-        entity = self._entity()
         try:
-            self._server = _server(entity, self._handlers(), self)
+            self._server = _server(self._entity(), self._handlers(), self)
         except OSError as error:
             raise OSError(
                 f"cannot listen on {self.host}:{self.port} for DICOM ({error.strerror}); choose "
@@ -96,7 +95,6 @@ class Receiver:
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
-        self._ae = entity
 
     def is_alive(self) -> bool:
         """Whether it listens."""

@@ -11,7 +11,8 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,10 +21,8 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
-_PLUGINS = (
-    Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so"),
-    Path("/usr/share/orthanc/plugins/libOrthancWebViewer.so"),
-)
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+WEB_VIEWER = Path("/usr/share/orthanc/plugins/libOrthancWebViewer.so")
 USER, PASSWORD = "cxrloc", "pass:word ü"
 
 
@@ -39,33 +38,40 @@ class Orthanc:
 
     def put(self, *files: Path) -> None:
         for path in files:
-            self._ask("/instances", path.read_bytes())
+            self.ask("/instances", path.read_bytes())
 
     def tags(self) -> list[dict[str, Any]]:
         """The main tags of each object that it holds, from the short names to the values."""
-        uids = json.loads(self._ask("/instances"))
-        return [json.loads(self._ask(f"/instances/{uid}/simplified-tags")) for uid in uids]
+        uids = json.loads(self.ask("/instances"))
+        return [json.loads(self.ask(f"/instances/{uid}/simplified-tags")) for uid in uids]
+
+    def modalities(self) -> Counter[str]:
+        """How many objects it holds of each."""
+        return Counter(tags["Modality"] for tags in self.tags())
 
     def file(self, sop_instance_uid: str) -> bytes:
-        [found] = json.loads(self._ask("/tools/lookup", sop_instance_uid.encode()))
-        return self._ask(f"/instances/{found['ID']}/file")
+        [found] = json.loads(self.ask("/tools/lookup", sop_instance_uid.encode()))
+        return self.ask(f"/instances/{found['ID']}/file")
 
     def empty(self) -> None:
-        for uid in json.loads(self._ask("/patients")):
+        for uid in json.loads(self.ask("/patients")):
             request = urllib.request.Request(f"{self.url}/patients/{uid}", method="DELETE")
             urllib.request.urlopen(request).close()
 
-    def _ask(self, path: str, data: bytes | None = None) -> bytes:
+    def ask(self, path: str, data: bytes | None = None) -> bytes:
+        """Ask its own API; with data, POST."""
         with urllib.request.urlopen(f"{self.url}{path}", data, timeout=60) as answer:
             content: bytes = answer.read()
         return content
 
 
 @contextlib.contextmanager
-def running_orthanc(folder: Path) -> Iterator[Orthanc]:
-    """Start Orthanc with its DICOMweb plugin; the test is skipped where Debian's are missing."""
+def running_orthanc(
+    folder: Path, plugins: Sequence[Path] = (DICOMWEB,), **more: object
+) -> Iterator[Orthanc]:
+    """Start Orthanc with plugins and more settings; the test is skipped where one is missing."""
     program = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin")
-    if program is None or not _PLUGINS[0].is_file():
+    if program is None or not all(plugin.is_file() for plugin in plugins):
         pytest.skip("Orthanc is missing (Debian: apt-get install orthanc orthanc-dicomweb)")
     port = free_port()
     settings = {
@@ -75,8 +81,9 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
         "DicomServerEnabled": False,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
-        "Plugins": [str(plugin) for plugin in _PLUGINS if plugin.is_file()],
+        "Plugins": [str(plugin) for plugin in plugins],
         "WebViewer": {"CachePath": str(folder / "viewer")},
+        **more,
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))
     with (folder / "log").open("wb") as log:
@@ -89,7 +96,7 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
             yield server
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 def _wait(server: Orthanc, process: subprocess.Popen[bytes]) -> None:
@@ -97,7 +104,7 @@ def _wait(server: Orthanc, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < end:
         assert process.poll() is None, "Orthanc ended"
         try:
-            server._ask("/system")
+            server.ask("/system")
             return
         except OSError:
             time.sleep(0.1)

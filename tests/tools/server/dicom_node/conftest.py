@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +71,3 @@ def nodes(queue: DurableQueue, diagnoser: Diagnoser) -> Iterator[Callable[..., N
     yield start
     for node in running:
         node.stop()
-
-
-@pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
-    """A port of the loopback interface on which nobody listens."""
-
-    def port() -> int:
-        with closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            return int(free.getsockname()[1])
-
-    return port

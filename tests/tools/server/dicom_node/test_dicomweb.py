@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -24,34 +22,24 @@ from cxrloc.tools.server.dicom_node.predictor import Predictor
 from cxrloc.tools.server.dicom_node.sender import UnreachableError
 from cxrloc.tools.server.dicom_node.service import Node
 from datasets.dicom.builders import write_dicom
-from datasets.dicom.web.servers import Answer, Orthanc, running_orthanc, told_server
+from datasets.dicom.web.servers import Answer, Orthanc, told_server
 
 DX = parse_query("Modality=DX")
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
-        yield server
-
-
 @pytest.fixture
-def orthanc(running: Orthanc, tmp_path: Path) -> Orthanc:
+def orthanc(orthanc_server: Orthanc, tmp_path: Path) -> Orthanc:
     """It holds two studies: a radiograph; a knee and a CT."""
-    running.empty()
+    orthanc_server.empty()
     pixels = chest_pixels()
-    running.put(write_dicom(tmp_path / "chest.dcm", pixels))
+    orthanc_server.put(write_dicom(tmp_path / "chest.dcm", pixels))
     study = {"StudyInstanceUID": "1.2.826.0.1.3680043.8.498.2", "PatientID": "2"}
-    running.put(
+    orthanc_server.put(
         write_dicom(tmp_path / "knee.dcm", pixels, study, BodyPartExamined="KNEE"),
         write_dicom(tmp_path / "ct.dcm", pixels, study, SOPClassUID=CT, Modality="CT"),
     )
-    return running
-
-
-def modalities(server: Orthanc) -> Counter[str]:
-    return Counter(tags["Modality"] for tags in server.tags())
+    return orthanc_server
 
 
 def poller(server: Orthanc, intake: Intake, query: Query = DX) -> Poller:
@@ -119,13 +107,13 @@ def test_a_node_answers_what_comes_to_a_dicomweb_server_there_and_once(
     node = Node(queue, predictor, [archive], [poller(orthanc, Intake(queue))])
     node.start()
     end = time.monotonic() + 120
-    while modalities(orthanc)["SR"] == 0 and time.monotonic() < end:
+    while orthanc.modalities()["SR"] == 0 and time.monotonic() < end:
         time.sleep(0.2)
     time.sleep(1)  # it looks some more times
     began = time.monotonic()
     node.stop()
     assert time.monotonic() - began < 5
-    assert modalities(orthanc) == {"DX": 2, "CT": 1, "SR": 1, "PR": 1, "OT": 1}
+    assert orthanc.modalities() == {"DX": 2, "CT": 1, "SR": 1, "PR": 1, "OT": 1}
     assert queue.load()[0] == 0
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ from cxrloc.tools.server.dicom_node.receiver import Receiver
 from cxrloc.tools.server.dicom_node.service import Node
 from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics, status_app
 from datasets.dicom.builders import write_dicom
+from datasets.dicom.web.servers import Orthanc, free_port, running_orthanc
 
-ORTHANC = shutil.which("Orthanc")
 PATIENCE_S = 120
 
 
@@ -155,80 +154,37 @@ end
 """
 
 
-class Orthanc:
-    """The archive, on two free ports of the loopback interface."""
-
-    def __init__(self, folder: Path, dicom: int, http: int) -> None:
-        self.folder, self.dicom, self.http = folder, dicom, http
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, node_port: int) -> None:
-        """Start it; it routes images to the node."""
-        (self.folder / "route.lua").write_text(_ROUTE)
-        settings = {
-            "StorageDirectory": str(self.folder),
-            "IndexDirectory": str(self.folder),
-            "DicomAet": "ORTHANC",
-            "DicomPort": self.dicom,
-            "HttpPort": self.http,
-            "RemoteAccessAllowed": False,
-            "LuaScripts": [str(self.folder / "route.lua")],
-            "DicomModalities": {"cxrloc": ["CXRLOC", "127.0.0.1", node_port]},
-        }
-        (self.folder / "orthanc.json").write_text(json.dumps(settings))
-        with (self.folder / "log").open("wb") as log:
-            command = [str(ORTHANC), str(self.folder / "orthanc.json")]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(self.is_up)
-
-    def get(self, path: str, data: bytes | None = None) -> bytes:
-        """Ask its REST interface; with data, POST."""
-        address = f"http://127.0.0.1:{self.http}{path}"
-        with urllib.request.urlopen(address, data, timeout=60) as answer:
-            return bytes(answer.read())
-
-    def is_up(self) -> bool:
-        try:
-            return bool(self.get("/system"))
-        except OSError:
-            return False
-
-
-@pytest.fixture
-def orthanc(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Orthanc]:
-    if ORTHANC is None:
-        pytest.skip("no Orthanc here: apt-get install orthanc")
-    (tmp_path / "orthanc").mkdir()
-    archive = Orthanc(tmp_path / "orthanc", free_port(), free_port())
-    yield archive
-    if archive.process is not None:
-        archive.process.terminate()
-        archive.process.wait(60)
+@contextmanager
+def routing_orthanc(folder: Path, port: int, node_port: int) -> Iterator[Orthanc]:
+    """Orthanc that listens on a port, too, and sends what it stores to the node."""
+    folder.mkdir()
+    (folder / "route.lua").write_text(_ROUTE)
+    with running_orthanc(
+        folder,
+        (),
+        DicomServerEnabled=True,
+        DicomAet="ORTHANC",
+        DicomPort=port,
+        LuaScripts=[str(folder / "route.lua")],
+        DicomModalities={"cxrloc": ["CXRLOC", "127.0.0.1", node_port]},
+    ) as server:
+        yield server
 
 
 def test_orthanc_routes_an_image_and_gets_the_results(
-    nodes: Callable[..., Node],
-    orthanc: Orthanc,
-    receiver: Any,
-    image: Path,
-    tmp_path: Path,
-    queue: DurableQueue,
+    nodes: Callable[..., Node], receiver: Any, image: Path, tmp_path: Path, queue: DurableQueue
 ) -> None:
-    node = nodes(
-        Peer("ORTHANC", "127.0.0.1", orthanc.dicom), Peer("ARCHIVE", "127.0.0.1", receiver.port)
-    )
+    port = free_port()
+    node = nodes(Peer("ORTHANC", "127.0.0.1", port), Peer("ARCHIVE", "127.0.0.1", receiver.port))
     routed_to = node.doors[0]
     assert isinstance(routed_to, Receiver)
-    orthanc.start(routed_to.port)
-    orthanc.get("/instances", image.read_bytes())  # as a modality or its user would put it there
-    wait_until(lambda: queue.states() == {"sent": 1})
-    assert len(receiver.stored) == 3
-    kept = {}
-    for instance in json.loads(orthanc.get("/instances")):
-        (tmp_path / "read.dcm").write_bytes(orthanc.get(f"/instances/{instance}/file"))
-        dataset = pydicom.dcmread(tmp_path / "read.dcm")
-        kept[dataset.SOPInstanceUID] = dataset
-    assert sorted(dataset.Modality for dataset in kept.values()) == ["DX", "OT", "PR", "SR"]
-    for made in receiver.stored:  # what the node has sent, as another archive got it
-        assert kept[made.SOPInstanceUID] == made
-    assert len(json.loads(orthanc.get("/studies"))) == 1
+    with routing_orthanc(tmp_path / "orthanc", port, routed_to.port) as orthanc:
+        orthanc.put(image)  # as a modality or its user would put it there
+        wait_until(lambda: queue.states() == {"sent": 1})
+        assert len(receiver.stored) == 3
+        files = [orthanc.file(tags["SOPInstanceUID"]) for tags in orthanc.tags()]
+        kept = {made.SOPInstanceUID: made for made in map(pydicom.dcmread, map(BytesIO, files))}
+        assert sorted(made.Modality for made in kept.values()) == ["DX", "OT", "PR", "SR"]
+        for made in receiver.stored:  # what the node has sent, as another archive got it
+            assert kept[made.SOPInstanceUID] == made
+        assert len(json.loads(orthanc.ask("/studies"))) == 1

@@ -17,6 +17,7 @@ from cxrloc.tools.server.dicom_node.durable_queue.spool import key_of
 from cxrloc.tools.server.dicom_node.durable_queue.summary import summary
 from cxrloc.tools.server.dicom_node.sender import Patience, Sender
 from datasets.dicom.builders import write_dicom
+from datasets.dicom.web.servers import free_port
 
 KEY = key_of("1.2.3")
 AT_ONCE = Patience(first=0.0, refusals=3)
@@ -86,7 +87,7 @@ def test_what_was_stored_is_not_sent_again(
 
 
 def test_a_destination_that_is_not_there_is_waited_for(
-    senders: Callable[..., Sender], free_port: Callable[[], int], queue: DurableQueue
+    senders: Callable[..., Sender], queue: DurableQueue
 ) -> None:
     sender = senders(free_port(), Patience(first=60.0))
     assert sender.step()
@@ -97,7 +98,7 @@ def test_a_destination_that_is_not_there_is_waited_for(
 
 
 def test_a_destination_that_stays_away_is_given_up(
-    senders: Callable[..., Sender], free_port: Callable[[], int], queue: DurableQueue
+    senders: Callable[..., Sender], queue: DurableQueue
 ) -> None:
     sender = senders(free_port(), Patience(first=0.0, unreachable=-1.0))
     assert sender.step()

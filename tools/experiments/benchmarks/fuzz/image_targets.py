@@ -80,7 +80,12 @@ def encoded(suffix: str, pixels: Pixels, *options: int) -> bytes:
 
 
 def dicom_bytes(stored: Pixels, bits: int) -> bytes:
-    """A DICOM file of a chest image, uncompressed."""
+    """The file of a `dicom_image`."""
+    return _written(dicom_image(stored, bits))
+
+
+def dicom_image(stored: Pixels, bits: int) -> Dataset:
+    """A chest image, uncompressed."""
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import (
@@ -110,7 +115,7 @@ def dicom_bytes(stored: Pixels, bits: int) -> bytes:
     image.BitsAllocated, image.BitsStored, image.HighBit = 8 * stored.itemsize, bits, bits - 1
     image.PixelRepresentation, image.PixelData = 0, stored.tobytes()
     image["PixelData"].VR = "OB" if stored.itemsize == 1 else "OW"
-    return _written(image)
+    return image
 
 
 def in_dicom(jpeg: bytes, stored: Pixels) -> bytes:
@@ -118,7 +123,7 @@ def in_dicom(jpeg: bytes, stored: Pixels) -> bytes:
     from pydicom.encaps import encapsulate
     from pydicom.uid import JPEGBaseline8Bit
 
-    image = _read(dicom_bytes(stored, 8))
+    image = dicom_image(stored, 8)
     image.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     image.PixelData = encapsulate([jpeg])
     image["PixelData"].is_undefined_length = True

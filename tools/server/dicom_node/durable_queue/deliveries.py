@@ -31,14 +31,8 @@ class Delivery:
 class Deliveries:
     """Deliveries of a queue, in its database."""
 
-    def __init__(
-        self,
-        database: Database,
-        spool: Spool,
-        clock: Callable[[], float],
-        wake: Callable[[], None],
-    ) -> None:
-        self.database, self.spool, self.clock, self.wake = database, spool, clock, wake
+    def __init__(self, database: Database, spool: Spool, clock: Callable[[], float]) -> None:
+        self.database, self.spool, self.clock = database, spool, clock
 
     def add(self, key: str, files: Sequence[str], destinations: Sequence[str]) -> None:
         """Let files wait for each destination; those that it already has stay sent."""

@@ -77,7 +77,7 @@ class DurableQueue:
     ) -> None:
         self.spool, self.database = Spool(folder), Database(folder)
         self.bounds, self.engine, self.clock = bounds or Bounds(), engine, clock
-        self.deliveries = Deliveries(self.database, self.spool, clock, self.wake)
+        self.deliveries = Deliveries(self.database, self.spool, clock)
         self._news = threading.Condition()
 
     def put(self, uid: str, data: bytes, content: str) -> bool:
@@ -110,7 +110,7 @@ class DurableQueue:
     def holds(self, uid: str) -> bool:
         """Whether an image is taken already, or answered by this engine."""
         row = self.database.row("SELECT * FROM images WHERE key = ?", key_of(uid))
-        return row is not None and not (row["state"] == SENT and row["engine"] != self.engine)
+        return row is not None and not (row["state"] == SENT and self._is_other(row))
 
     def _is_known(self, key: str, content: str) -> bool:
         row = self.database.row("SELECT * FROM images WHERE key = ?", key)

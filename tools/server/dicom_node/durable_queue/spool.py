@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.runs.temporaries import temporary_beside
 
 IMAGE = "image.dcm"
@@ -25,20 +26,6 @@ REASON = "reason.txt"
 def key_of(uid: str) -> str:
     """Name an image by its SOP Instance UID, without telling it."""
     return hashlib.sha256(uid.encode()).hexdigest()[:24]
-
-
-@contextmanager
-def synced_file(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path`; the file written there is on the disk when it gets its name."""
-    with temporary_beside(path) as temporary:
-        try:
-            yield temporary
-            sync(temporary)
-            temporary.replace(path)
-            sync(path.parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
 
 def sync(path: Path) -> None:
@@ -84,9 +71,10 @@ class Spool:
         if before.is_dir():
             shutil.rmtree(after, ignore_errors=True)
             before.rename(after)
-        after.mkdir(exist_ok=True)
-        with synced_file(after / REASON) as temporary:
+        with whole_file(after / REASON) as temporary:
             temporary.write_text(f"{reason}\n", encoding="utf-8")
+            sync(temporary)
+        sync(after)
         sync(self.failed)
         sync(self.waiting)
 
