@@ -95,6 +95,8 @@ def _after_pixels(header: Dataset, data: bytes) -> bytes:
 
 def _next_element(data: bytes, little: bool, implicit: bool) -> tuple[int, int]:
     """Tag and length of an element with its head; 0 for the tag if the head is cut off."""
+    from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
+
     if len(data) < 12:
         return 0, 0
     order = "<" if little else ">"
@@ -104,7 +106,7 @@ def _next_element(data: bytes, little: bool, implicit: bool) -> tuple[int, int]:
     if implicit or not kind.isalpha():
         (length,) = struct.unpack(f"{order}I", data[4:8])
         return tag, min(8 + length, _UNDEFINED)
-    if kind in (b"OB", b"OW", b"OD", b"OF", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT"):
+    if kind.decode() in EXPLICIT_VR_LENGTH_32:
         (length,) = struct.unpack(f"{order}I", data[8:12])
         return tag, min(12 + length, _UNDEFINED)
     (length,) = struct.unpack(f"{order}H", data[6:8])
