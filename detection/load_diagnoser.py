@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Literal
 
 from cxrloc.classification.bundle import onnx_file
 from cxrloc.classification.inference.exported_gate import ExportedGate, check_runtime
+from cxrloc.classification.run_folder import bundle_at
 from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.detection.config import check_size
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
+from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.cam.guided import map_localizer
 from cxrloc.localization.diagnosis.diagnoser import Detector, Diagnoser
 from cxrloc.localization.diagnosis.relabelled import RelabelledDiagnoser
@@ -29,6 +31,8 @@ from cxrloc.localization.predictions.relabelled import Counterparts, counterpart
 
 # torch is imported with the models that need it: exported ones do not
 if TYPE_CHECKING:
+    import argparse
+
     from cxrloc.classification.inference.gate import Gate
 
 _INT8 = "openvino-int8"  # runtimes.INT8, of a module that needs torch
@@ -72,6 +76,17 @@ def load_diagnoser(
         detectors.append(load_mask_rcnn(paths, device, gate.precision, sizes))
     diagnoser = Diagnoser(gate, map_localizer(gate), detectors)
     return diagnoser if names is None else RelabelledDiagnoser(diagnoser, names)
+
+
+def asked_diagnoser(arguments: argparse.Namespace) -> tuple[Diagnoser, dict[str, Path]]:
+    """Load what the options of models and --any-image of a server name; with its `bundle_files`."""
+    gate, maskrcnn = bundle_at(arguments.gate), arguments.maskrcnn
+    maskrcnn = None if maskrcnn is None else bundle_at(maskrcnn, MASK_RCNN)
+    diagnoser = load_diagnoser(
+        gate, maskrcnn, arguments.device, arguments.precision, arguments.runtime
+    )
+    diagnoser.any_image = arguments.any_image
+    return diagnoser, bundle_files(gate, maskrcnn, arguments.runtime)
 
 
 def _load_gate(path: Path, device: str, precision: str, runtime: str | None) -> Gate | ExportedGate:

@@ -28,7 +28,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import (
     add_any_image,
     add_model_options,
@@ -37,7 +36,6 @@ from cxrloc.configs.command_line import (
     run_tool,
     tool_parser,
 )
-from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.tools.server.http.limits import Limits
 
 if TYPE_CHECKING:
@@ -98,19 +96,13 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
     check_host(arguments.host, token)
     limits = Limits(**{field.name: getattr(arguments, field.name) for field in fields(Limits)})
 
-    from cxrloc.detection.load_diagnoser import bundle_files, load_diagnoser
+    from cxrloc.detection.load_diagnoser import asked_diagnoser
     from cxrloc.tools.server.api import create_app
     from cxrloc.tools.server.http.schemas import loaded_models
     from cxrloc.tools.server.page.page import add_page
     from cxrloc.tools.server.service import Service
 
-    gate, maskrcnn = bundle_at(arguments.gate), arguments.maskrcnn
-    maskrcnn = None if maskrcnn is None else bundle_at(maskrcnn, MASK_RCNN)
-    diagnoser = load_diagnoser(
-        gate, maskrcnn, arguments.device, arguments.precision, arguments.runtime
-    )
-    diagnoser.any_image = arguments.any_image
-    bundles = bundle_files(gate, maskrcnn, arguments.runtime)
+    diagnoser, bundles = asked_diagnoser(arguments)
     models = loaded_models(diagnoser, list(bundles.values()))
     service = Service(diagnoser, models, limits)
     app = create_app(service, token)

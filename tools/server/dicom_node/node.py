@@ -41,13 +41,11 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cxrloc.classification.run_folder import bundle_at
 from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.dicom.web.options import pollers, server_of
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.files.runs.locks import BeingWrittenError, writes_folder
 from cxrloc.datasets.files.runs.stopping import tidied
-from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.dicom_output.c_store import parse_peer
 from cxrloc.tools.server.dicom_node.callers import Callers, check_callers
 from cxrloc.tools.server.dicom_node.durable_queue.database import FILE_NAME
@@ -178,16 +176,10 @@ def _archives(arguments: argparse.Namespace, web: DicomWebServer | None) -> list
 
 
 def _engine(arguments: argparse.Namespace) -> tuple[Diagnoser, Origin]:
-    from cxrloc.detection.load_diagnoser import bundle_files, load_diagnoser
+    from cxrloc.detection.load_diagnoser import asked_diagnoser
     from cxrloc.localization.dicom_output.origin import Origin
 
-    gate, maskrcnn = bundle_at(arguments.gate), arguments.maskrcnn
-    maskrcnn = None if maskrcnn is None else bundle_at(maskrcnn, MASK_RCNN)
-    diagnoser = load_diagnoser(
-        gate, maskrcnn, arguments.device, arguments.precision, arguments.runtime
-    )
-    diagnoser.any_image = arguments.any_image
-    bundles = bundle_files(gate, maskrcnn, arguments.runtime)
+    diagnoser, bundles = asked_diagnoser(arguments)
     return diagnoser, Origin({name: file_sha256(path) for name, path in bundles.items()})
 
 
