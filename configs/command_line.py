@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import contextvars
 import dataclasses
-import itertools
 import os
 import re
 import sys
@@ -59,8 +58,7 @@ class _ToolParser(argparse.ArgumentParser):
         return super().parse_known_args([with_home(word) for word in words], namespace)
 
     def error(self, message: str) -> NoReturn:
-        options = itertools.chain(*(action.option_strings for action in self._actions))
-        super().error(message + suggestion(message, options))
+        super().error(message + suggestion(message, self))
 
 
 def with_home(value: Any) -> Any:

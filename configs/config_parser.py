@@ -65,7 +65,7 @@ class ConfigParser(ArgumentParser):
             super().error(message, ex)
         self.print_usage(sys.stderr)
         said = " ".join(message.split())
-        said += suggestion(said, itertools.chain(*(a.option_strings for a in self._actions)))
+        said += suggestion(said, self)
         files = ", ".join(name for name in self.files if name not in said)
         self.exit(2, f"{self.prog}: error: {said}{files and f' (with --config {files})'}\n")
 

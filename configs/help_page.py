@@ -11,7 +11,6 @@ import difflib
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable
 from typing import Any
 
 from cxrloc.datasets.files.runs.shown_paths import keep_full_paths
@@ -76,24 +75,19 @@ _UNKNOWN_KEYS = (  # as jsonargparse says it of a file: the last has its group
 )
 
 
-def suggestion(message: str, options: Iterable[str]) -> str:
+def suggestion(message: str, parser: argparse.ArgumentParser) -> str:
     """The known option nearest to the unknown one in an error: `; did you mean ...?`, or nothing.
 
     Args:
-        options: as on the command line, such as `--train.epochs`.
+        message: of the error; an option in it is as on the command line, a key as in a file.
+        parser: knows the options.
     """
-    options = list(options)
-    option = _UNKNOWN_OPTION.search(message)
-    if option:
-        near = _nearest(option[1], options)
-        return f"; did you mean {near}?" if near else ""
-    for pattern in _UNKNOWN_KEYS:
-        if key := pattern.search(message):
-            name = ".".join(key.groupdict().values())
-            near = _nearest(name, [o.removeprefix("--").replace("-", "_") for o in options])
-            return f"; did you mean {near}?" if near else ""
-    return ""
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.7)), "")
+    names = [option for action in parser._actions for option in action.option_strings]
+    unknown = ""
+    if option := _UNKNOWN_OPTION.search(message):
+        unknown = option[1]
+    elif key := next(filter(None, (p.search(message) for p in _UNKNOWN_KEYS)), None):
+        unknown = ".".join(key.groupdict().values())
+        names = [name.removeprefix("--").replace("-", "_") for name in names]
+    near = difflib.get_close_matches(unknown, names, n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""

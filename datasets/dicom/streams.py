@@ -9,7 +9,7 @@ all the bits of its stream (ITU-T T.81, annex H; PS3.5, annexes A.4 and G).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,12 +22,21 @@ _PIXEL_DATA = 0x7FE00010
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _FILL = b"\0\xff \r\n"
 _UNDEFINED = 0xFFFFFFFF
-_SOF3, _DHT, _SOS, _DRI, _EOI = 0xC3, 0xC4, 0xDA, 0xDD, 0xD9
+_SOF3, _DHT, _SOS, _DRI = 0xC3, 0xC4, 0xDA, 0xDD
 _LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 _RLE = "1.2.840.10008.1.2.5"
 _RLE_HEADER = 64  # bytes: how many segments there are, and where each begins
 
 Bits = npt.NDArray[np.int64]
+_PREDICTIONS: tuple[Callable[[Bits, Bits, Bits], Bits], ...] = (  # of predictors 1 to 7
+    lambda left, above, corner: left,
+    lambda left, above, corner: above,
+    lambda left, above, corner: corner,
+    lambda left, above, corner: left + above - corner,
+    lambda left, above, corner: left + ((above - corner) >> 1),
+    lambda left, above, corner: above + ((left - corner) >> 1),
+    lambda left, above, corner: (left + above) >> 1,
+)
 
 
 def items_fault(header: Dataset) -> str | None:
@@ -86,6 +95,8 @@ def _after_pixels(header: Dataset, data: bytes) -> bytes:
 
 def _next_element(data: bytes, little: bool, implicit: bool) -> tuple[int, int]:
     """Tag and length of an element with its head; 0 for the tag if the head is cut off."""
+    from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
+
     if len(data) < 12:
         return 0, 0
     order = "<" if little else ">"
@@ -95,7 +106,7 @@ def _next_element(data: bytes, little: bool, implicit: bool) -> tuple[int, int]:
     if implicit or not kind.isalpha():
         (length,) = struct.unpack(f"{order}I", data[4:8])
         return tag, min(8 + length, _UNDEFINED)
-    if kind in (b"OB", b"OW", b"OD", b"OF", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT"):
+    if kind.decode() in EXPLICIT_VR_LENGTH_32:
         (length,) = struct.unpack(f"{order}I", data[8:12])
         return tag, min(12 + length, _UNDEFINED)
     (length,) = struct.unpack(f"{order}H", data[6:8])
@@ -215,15 +226,7 @@ def _categories(values: Bits, predictor: int, bits: int) -> Bits:
     """How many differences to their prediction have each category 0 to 16."""
     left, above = np.roll(values, 1, axis=1), np.roll(values, 1, axis=0)
     corner = np.roll(above, 1, axis=1)
-    predicted = (
-        left,
-        above,
-        corner,
-        left + above - corner,
-        left + ((above - corner) >> 1),
-        above + ((left - corner) >> 1),
-        (left + above) >> 1,
-    )[predictor - 1].copy()
+    predicted = _PREDICTIONS[predictor - 1](left, above, corner).copy()
     predicted[0, 1:], predicted[1:, 0] = left[0, 1:], above[1:, 0]
     predicted[0, 0] = 1 << (bits - 1)
     difference = np.abs(((values - predicted + 32_768) & 0xFFFF) - 32_768)

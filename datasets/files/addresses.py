@@ -6,16 +6,15 @@
 The hub's files are fetched and kept by huggingface_hub (`pip install "cxrloc[hub]"`), with its
 settings: HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE. Others are kept in `cache_folder()`. What
 is in a cache is used without a connection. An interrupted download goes on where it was.
+
+Every tool with models imports this module, few fetch any: the network's are imported when needed.
 """
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -98,6 +97,9 @@ def _from_hub(address: str) -> Path:
 
 
 def _from_web(url: str, sha256: str, name: str) -> Path:
+    import http.client
+    import urllib.error
+
     path = cache_folder() / "models" / sha256 / name
     if path.is_file():
         return path
@@ -129,6 +131,10 @@ def _unreachable(address: str, cache: str, error: Exception) -> str:
 
 def _download(url: str, part: Path) -> None:
     """Append to `part` what is missing."""
+    import http.client
+    import urllib.error
+    import urllib.request
+
     there = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
     print(f"fetching {url}" + (f" from byte {there:,} on" if there else ""), file=sys.stderr)

@@ -47,6 +47,7 @@ def test_attributes_and_fill_after_the_pixels_are_no_damage(tmp_path: Path) -> N
     right = read_image(path)
     data = path.read_bytes()
     header = pydicom.dcmread(path)
+    header.private_block(0x7FE1, "MAKER", create=True).add_new(1, "UV", 2**40)
     header.add_new(0xFFFCFFFC, "OB", bytes(50))  # Data Set Trailing Padding
     header.save_as(path)
     padded, filled = read_image(path), decode_image(data + bytes(10), path)
