@@ -57,6 +57,7 @@ def tuning_folds(truth: GroundTruth, seed: int) -> TuningFolds:
         ValueError: for a patient with images in two folds.
     """
     images = truth.images
+    every: Sequence[int]
     if images.folds is not None:
         fold_of_box = np.array(images.folds)[truth.image_of_box].tolist()
         _check_patients(truth.patient_ids, fold_of_box)
