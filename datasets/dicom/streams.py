@@ -118,11 +118,12 @@ def _items_fault(value: bytes) -> str | None:
     position = 0
     while position < len(value):
         head = value[position : position + 8]
-        if head[:4] == _DELIMITER or not value[position:].strip(_FILL):
+        if head[:4] == _ITEM and len(head) == 8:
+            position += 8 + int.from_bytes(head[4:], "little")
+        elif head[:4] == _DELIMITER or not value[position:].strip(_FILL):
             return None
-        if head[:4] != _ITEM or len(head) < 8:
+        else:
             return f"damaged: no item of compressed pixels at their byte {position}"
-        position += 8 + int.from_bytes(head[4:], "little")
     if position > len(value):
         return (
             f"damaged: the last item of the compressed pixels lacks {position - len(value)} bytes"
