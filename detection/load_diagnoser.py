@@ -10,7 +10,6 @@ print(found.message, found.boxes)
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product

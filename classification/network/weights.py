@@ -14,7 +14,6 @@ from torch import nn
 
 from cxrloc.classification.network import efficientnet_lite
 from cxrloc.classification.network.content_hash import METADATA, check_content
-from cxrloc.datasets.files.parse import one_line
 
 # prefixes that other programs and our own bundles add to torchvision's tensor names
 _PREFIXES = ("module.", "model.", "backbone.body.", "backbone.")
@@ -166,7 +165,7 @@ def _of_torchvision(architecture: str) -> dict[str, torch.Tensor]:
 
 def _reason(error: Exception) -> str:
     """What torch says in one line, without its advice to run the file's code."""
-    said = one_line(error) or type(error).__name__
+    said = " ".join(str(error).split()) or type(error).__name__
     return said.rpartition("WeightsUnpickler error: ")[2].partition(". ")[0][:300]
 
 
