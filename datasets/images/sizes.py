@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from cxrloc.datasets.dicom.header import is_dicom
+from cxrloc.datasets.dicom.header import is_dicom, silence_pydicom
 from cxrloc.datasets.files.runs.workers import thread_pool
 from cxrloc.datasets.images.formats.headers import (
     PNG_SIGNATURE,
@@ -74,6 +74,7 @@ def _up_to_frame(data: bytes, rest: BinaryIO) -> bytes:
 def _dicom_size(path: Path) -> tuple[int, int]:
     from pydicom import dcmread
 
+    silence_pydicom()
     try:
         # forced: files without a preamble are read, too
         header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=_SIZE_TAGS)

@@ -42,7 +42,12 @@ _SIGNATURES = {
     b"\x1f\x8b": "gzip",
     b"8BPS": "Photoshop",
     b"\x5c\x01\x00\x00": "NIfTI",
+    b"\xff\x0a": "JPEG XL",
+    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
+    b"\x93NUMPY": "NumPy",
+    b"version https://git-lfs": "Git LFS pointer",
 }
+_PAGES = (b"<!doctype html", b"<html")
 # mirror left to right first, then this many quarter turns clockwise
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 3), 6: (False, 1), 7: (True, 1)}
 _TURNS[8] = (False, 3)
@@ -75,6 +80,10 @@ def format_name(data: bytes) -> str:
     """Name of a format that is not read, by the first bytes of a file; empty if unknown."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
+    if data[4:8] == b"ftyp":
+        return "HEIF, AVIF or video"
+    if data[:100].lstrip().lower().startswith(_PAGES):
+        return "web page"
     return next((name for start, name in _SIGNATURES.items() if data.startswith(start)), "")
 
 

@@ -228,6 +228,11 @@ def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(tmp_path: Path) -> None
         (b"MM\x00*" + bytes(20), "a TIFF file"),
         (b"BM" + bytes(60), "a BMP file"),
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "a WebP file"),
+        (b"II+\x00\x08\x00" + bytes(20), "a TIFF file"),  # BigTIFF
+        (b"\x00\x00\x00\x1cftypheic" + bytes(20), "a HEIF, AVIF or video file"),
+        (b"\xff\x0a" + bytes(20), "a JPEG XL file"),
+        (b"\n<!DOCTYPE HTML><html>Sign in", "a web page file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer file"),
         (b"\xff\xd8 and no marker", "damaged JPEG: no marker at byte 2"),
     ],
 )
