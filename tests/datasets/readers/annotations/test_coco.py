@@ -117,7 +117,7 @@ def test_a_ground_truth_of_ours_is_prepared_to_the_same(folder: Folder) -> None:
 
 
 def test_sexes_and_views_in_no_usual_form_are_counted_once(folder: Folder) -> None:
-    facts = {"sex": "X", "view": "AXIAL"}
+    facts: dict[str, Any] = {"sex": "X", "view": "AXIAL"}
     root = folder("a.png", "b.png")
     folder({"a.json": json.dumps(document("a.png", "b.png", **facts))})
     lines = coco.index(root).warnings.lines()
