@@ -54,6 +54,11 @@ def basic_password(path: Path) -> Authorization:
     return authorization
 
 
+def is_readable_by_others(path: Path) -> bool:
+    """Whether other users of this machine may read a file of credentials."""
+    return bool(path.stat().st_mode & 0o044)
+
+
 class ShownCredentials:
     """Added to each request by `requests`, also where there are none to show."""
 
@@ -70,7 +75,7 @@ class ShownCredentials:
 
 def _line(path: Path, what: str) -> str:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows' editors add a mark
     except OSError as error:
         raise CredentialsError(f"{path}: {error.strerror}; expected {what}") from None
     except UnicodeDecodeError:

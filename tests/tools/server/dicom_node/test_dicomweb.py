@@ -17,8 +17,8 @@ from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.localization.dicom_output.origin import Origin
 from cxrloc.tools.server.dicom_node.archive import DicomWebArchive
 from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds, DurableQueue
-from cxrloc.tools.server.dicom_node.intake import Intake
 from cxrloc.tools.server.dicom_node.predictor import Predictor
+from cxrloc.tools.server.dicom_node.receiving.intake import Intake
 from cxrloc.tools.server.dicom_node.sender import UnreachableError
 from cxrloc.tools.server.dicom_node.service import Node
 from datasets.dicom.builders import write_dicom
@@ -142,5 +142,10 @@ def test_results_that_a_server_cannot_take_now_wait(tmp_path: Path) -> None:
             told.always(answer)
             with pytest.raises(UnreachableError):
                 list(archive.send([made]))
+        for status in (400, 409, 413, 415, 422):  # of what was sent: others are not held up by it
+            told.always(Answer(status, "text/html", b"<html>Canary"))
+            [(path, reason)] = archive.send([made])
+            assert path == made
+            assert f"it answers {status}" in reason
     error = ValueError("http://10.0.0.7:80: it has no study 1.2.840.113619.2.1 (404)")
     assert without_uids(error) == "http://10.0.0.7:80: it has no study (UID) (404)"

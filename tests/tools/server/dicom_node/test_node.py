@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,14 +16,16 @@ import pytest
 from fastapi.testclient import TestClient
 
 from builders import chest_pixels
+from cxrloc.datasets.files.runs.locks import writes_folder
 from cxrloc.localization.dicom_output.c_store import Peer
 from cxrloc.tools.data import send_dicom
 from cxrloc.tools.experiments.benchmarks.node_kills import kill_campaign
 from cxrloc.tools.server.dicom_node import node as tool
 from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue
 from cxrloc.tools.server.dicom_node.durable_queue.spool import key_of
-from cxrloc.tools.server.dicom_node.intake import Intake
-from cxrloc.tools.server.dicom_node.receiver import Receiver
+from cxrloc.tools.server.dicom_node.options import node_parser
+from cxrloc.tools.server.dicom_node.receiving.intake import Intake
+from cxrloc.tools.server.dicom_node.receiving.receiver import Receiver
 from cxrloc.tools.server.dicom_node.service import Node
 from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics, status_app
 from datasets.dicom.builders import write_dicom
@@ -44,6 +47,17 @@ def send_to(node: Node, *files: Path) -> int:
     return send_dicom.main(
         ["127.0.0.1", str(receiver.port), "--called", "CXRLOC", *map(str, files)]
     )
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_while_it_takes_images_from_a_store_does_neither(
+    bundles: Mapping[str, Path], orthanc_server: Orthanc
+) -> None:
+    orthanc_server.empty()
+    url = orthanc_server.dicomweb
+    outcome = kill_campaign(bundles["classifier"], images=4, kills=2, seed=2, dicomweb=url)
+    assert (outcome.answered, outcome.twice, outcome.status) == (4, 0, 143)
+    assert orthanc_server.modalities() == {"DX": 4, "SR": 4, "PR": 4, "OT": 4}
 
 
 @pytest.mark.slow
@@ -113,6 +127,7 @@ def test_the_queue_is_looked_at_and_requeued_from_outside(
         (["--gate", "g", "--send-to", "A@h:1", "--host", "0.0.0.0"], "--from AET@ADDRESS"),
         (["--gate", "g", "--send-to", "A@h:1", "--certificate", "c"], "belong together"),
         (["--status", "--folder", "absent"], "no node has run here"),
+        (["--gate", "g", "--send-to", "A@h:1", "--aet", "S" * 17], "1 to 16 ASCII characters"),
     ],
 )
 def test_mistakes_are_told(
@@ -127,20 +142,48 @@ def test_mistakes_are_told(
     assert reason in capsys.readouterr().err
 
 
+def test_a_second_node_on_the_same_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--gate", "g", "--send-to", "A@h:1", "--folder", str(tmp_path)]
+    with writes_folder(tmp_path):
+        assert tool.main(words) == 2
+    assert f"process {os.getpid()}" in capsys.readouterr().err
+
+
+def test_a_destination_is_used_once_and_by_tls_or_not() -> None:
+    def named(*words: str) -> list[str]:
+        arguments = node_parser("").parse_args([f"--send-to={word}" for word in words])
+        return [archive.name for archive in tool._archives(arguments, None)]
+
+    assert named("A@h:1", " A@h:1", "A@h:1", "B@h:1") == ["A@h:1", "B@h:1"]
+    with pytest.raises(ValueError, match="A@h:1 is given with tls:// and without"):
+        named("A@h:1", "tls://A@h:1")
+
+
 def test_pages_tell_health_and_figures(intake: Intake, image: Path) -> None:
     intake.take(image.read_bytes())
     faults: list[str] = []
     metrics = NodeMetrics(intake.queue)
     metrics.observe("networks", 0.3)
     token = "t" * 16
-    app = status_app(intake.queue, metrics, lambda: faults, token)
+    others = {"sources": {"https://pacs": ""}, "destinations": {"ARCHIVE@h:1": ""}}
+    metrics.watch(lambda: others)
+    app = status_app(intake.queue, metrics, lambda: faults, lambda: others, token)
     client = TestClient(app, base_url="http://127.0.0.1")
-    assert client.get("/healthz").json() == {"status": "ok", "images_waiting": 1}
+    well = {"sources": {"https://pacs": "ok"}, "destinations": {"ARCHIVE@h:1": "ok"}}
+    assert client.get("/healthz").json() == {"status": "ok", "images_waiting": 1, **well}
+    others["destinations"]["ARCHIVE@h:1"] = "ARCHIVE@h:1: does not answer"
+    answer = client.get("/healthz")  # a restart would not mend it
+    assert (answer.status_code, answer.json()["status"]) == (200, "ARCHIVE@h:1: does not answer")
+    assert answer.json()["destinations"] == {"ARCHIVE@h:1": "ARCHIVE@h:1: does not answer"}
     assert client.get("/metrics").status_code == 401
     text = client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).text
     assert 'cxrloc_node_images{state="received"} 1.0' in text
     assert 'cxrloc_node_events_total{event="received"} 1.0' in text
     assert 'cxrloc_image_seconds_count{stage="networks"} 1.0' in text
+    assert 'cxrloc_node_failing{name="https://pacs",role="source"} 0.0' in text
+    assert 'cxrloc_node_failing{name="ARCHIVE@h:1",role="destination"} 1.0' in text
     faults.append("the predictor fails: OSError")
     assert client.get("/healthz").status_code == 503
 

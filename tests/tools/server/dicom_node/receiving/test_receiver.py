@@ -16,13 +16,13 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from builders import chest_pixels
-from cxrloc.tools.server.dicom_node.callers import (
+from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds
+from cxrloc.tools.server.dicom_node.receiving.callers import (
     Callers,
     check_callers,
     parse_caller,
 )
-from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds
-from cxrloc.tools.server.dicom_node.receiver import Receiver
+from cxrloc.tools.server.dicom_node.receiving.receiver import Receiver
 from cxrloc.tools.server.http.tls import server_context
 from datasets.dicom.builders import write_dicom
 
