@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -111,7 +111,8 @@ def associate(
 
 def _limit_waiting(event: Event) -> None:
     """Give up a receiver that stops within a message: the library would wait for ever."""
-    event.assoc.dul.socket.socket.settimeout(TIMEOUT_S)
+    association: Any = event.assoc  # its socket is there while it is opened
+    association.dul.socket.socket.settimeout(TIMEOUT_S)
 
 
 def store(association: Association, path: Path) -> str:

@@ -78,7 +78,7 @@ class _Failed:
 
     def __init__(self, fault: str, every_s: float, before: _Failed | None) -> None:
         self.fault = fault
-        self.pause = every_s if before is None else min(2 * before.pause, _LONGEST_S)
+        self.pause: float = every_s if before is None else min(2 * before.pause, _LONGEST_S)
         self.due = time.monotonic() + self.pause
 
 

@@ -110,8 +110,9 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 
 def _destination(word: str) -> str:
-    parse_peer(word.removeprefix(TLS))
-    return word
+    word = word.strip()
+    peer = parse_peer(word.removeprefix(TLS))
+    return f"{TLS}{peer}" if word.startswith(TLS) else str(peer)
 
 
 def _checked(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:

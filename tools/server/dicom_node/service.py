@@ -110,6 +110,8 @@ class Node:
         closing = [threading.Thread(target=door.stop, daemon=True) for door in self._open]
         for thread in closing:
             thread.start()
-        for each in (*closing, *self.loops):
-            each.join(max(until - time.monotonic(), 0.0))
+        for thread in closing:
+            thread.join(max(until - time.monotonic(), 0.0))
+        for loop in self.loops:
+            loop.join(max(until - time.monotonic(), 0.0))
         self._open.clear()

@@ -6,6 +6,7 @@ import contextlib
 import io
 import random
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from cxrloc.datasets.dicom.web import poller, server
+from cxrloc.datasets.dicom.web import server
 from cxrloc.datasets.dicom.web.answers import ServerError
 from cxrloc.datasets.dicom.web.poller import Poller, parse_query
 from cxrloc.datasets.dicom.web.server import DicomWebServer
@@ -70,7 +71,7 @@ class Store:
 
     def _object(self, uid: str) -> bytes:
         made = pydicom.dcmread(self.image)
-        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = uid
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(uid)
         out = io.BytesIO()
         made.save_as(out)
         return out.getvalue()
@@ -166,8 +167,8 @@ def test_a_server_that_fails_half_of_the_time_gives_all_in_the_end_and_none_twic
 def test_what_cannot_be_sent_holds_up_nothing_and_is_tried_again_later(
     watched: Callable[..., tuple[Store, Poller, Taken]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    time = [0.0]
-    monkeypatch.setattr(poller.time, "monotonic", lambda: time[0])
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     store, looking, taken = watched(4)
     looking.every_s = 30.0
     broken = images(4)[0]
@@ -180,11 +181,11 @@ def test_what_cannot_be_sent_holds_up_nothing_and_is_tried_again_later(
         return sum(path.endswith(broken) for path in store.asked)
 
     tried = {}
-    for time[0] in (0.0, 29.0, 31.0, 90.0, 92.0):  # pauses of 30, 60, 120 s
-        tried[time[0]] = tries()
+    for now[0] in (0.0, 29.0, 31.0, 90.0, 92.0):  # pauses of 30, 60, 120 s
+        tried[now[0]] = tries()
     assert tried == {0.0: 1, 29.0: 0, 31.0: 1, 90.0: 0, 92.0: 1}
     assert taken == images(4)[1:]
-    store.fails, time[0] = lambda path: False, 300.0
+    store.fails, now[0] = lambda path: False, 300.0
     assert looking.look() == 1
 
 

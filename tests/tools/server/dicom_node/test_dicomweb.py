@@ -74,7 +74,9 @@ def test_a_poller_takes_what_matches_once_and_later_what_is_new(
 
 def test_a_query_bounds_what_is_taken(orthanc: Orthanc, intake: Intake) -> None:
     assert poller(orthanc, intake, parse_query("Modality=DX&StudyDate=20250101-")).look() == 0
-    assert poller(orthanc, intake, parse_query("StudyDate=20240101-20241231")).look() == 1
+    assert poller(orthanc, intake, parse_query("PatientID=OTHER-*")).look() == 0
+    both = parse_query("StudyDate=20240101-20241231&PatientID=CANARY-*")
+    assert poller(orthanc, intake, both).look() == 1
     assert parse_query("Modality=DX&StudyDate=20250101-").studies == {
         "ModalitiesInStudy": "DX",
         "StudyDate": "20250101-",

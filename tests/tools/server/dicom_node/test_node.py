@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,31 +17,29 @@ from typing import Any
 import pydicom
 import pytest
 from fastapi.testclient import TestClient
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from builders import chest_pixels
-from cxrloc.datasets.files.runs.locks import writes_folder
+from cxrloc.datasets.dicom.web.poller import Poller, parse_query
+from cxrloc.datasets.dicom.web.server import DicomWebServer
+from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.localization.dicom_output.c_store import Peer
+from cxrloc.localization.dicom_output.origin import Origin
 from cxrloc.tools.data import send_dicom
 from cxrloc.tools.experiments.benchmarks.node_kills import kill_campaign
 from cxrloc.tools.server.dicom_node import node as tool
+from cxrloc.tools.server.dicom_node.archive import Archive
 from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue
 from cxrloc.tools.server.dicom_node.durable_queue.spool import key_of
 from cxrloc.tools.server.dicom_node.options import node_parser
+from cxrloc.tools.server.dicom_node.predictor import Predictor
 from cxrloc.tools.server.dicom_node.receiving.intake import Intake
 from cxrloc.tools.server.dicom_node.receiving.receiver import Receiver
 from cxrloc.tools.server.dicom_node.service import Node
 from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics, status_app
 from datasets.dicom.builders import write_dicom
-from datasets.dicom.web.servers import Orthanc, free_port, running_orthanc
-
-PATIENCE_S = 120
-
-
-def wait_until(done: Callable[[], object]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+from datasets.dicom.web.servers import Answer, Orthanc, free_port, running_orthanc, told_server
+from tools.server.dicom_node.waiting import wait_until
 
 
 def send_to(node: Node, *files: Path) -> int:
@@ -84,6 +85,56 @@ def test_an_image_is_answered_once_however_often_it_is_sent(
     assert {made.PatientID for made in receiver.stored} == {source.PatientID}
     assert queue.database.counts()["duplicates"] == 2
     assert node.faults() == []
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+def test_an_image_of_a_rare_syntax_and_the_longest_uids_is_answered(
+    queue: DurableQueue, diagnoser: Diagnoser, tmp_path: Path, syntax: UID
+) -> None:
+    uids = {
+        f"{each}InstanceUID": f"1.{n}" + "2" * 61 for n, each in enumerate(("Study", "Series"), 1)
+    }
+    path = write_dicom(tmp_path / "a.dcm", chest_pixels(), uids, syntax=syntax)
+    Intake(queue).take(path.read_bytes())
+    assert Predictor(queue, diagnoser, Origin({"classifier": "abc"}), ["ARCHIVE"]).step()
+    delivery = queue.deliveries.next("ARCHIVE")
+    assert delivery is not None
+    made = [pydicom.dcmread(file) for file in delivery.files]
+    assert [each.StudyInstanceUID for each in made] == [uids["StudyInstanceUID"]] * 3
+    assert all(len(each.SOPInstanceUID) <= 64 for each in made)
+
+
+def test_a_node_stops_in_time_whatever_it_waits_for(
+    queue: DurableQueue, diagnoser: Diagnoser, image: Path
+) -> None:
+    over = threading.Event()
+
+    def answer_late(method: str, path: str) -> Answer:
+        over.wait(60)
+        return Answer()
+
+    with told_server() as source, socket.create_server(("127.0.0.1", 0)) as silent:
+        source.answer = answer_late
+        archive = Archive(Peer("ARCHIVE", "127.0.0.1", silent.getsockname()[1]), "CXRLOC")
+        predictor = Predictor(queue, diagnoser, Origin({"classifier": "abc"}), [archive.name])
+        receiver = Receiver(Intake(queue), "CXRLOC", "127.0.0.1", 0)
+        query = parse_query("Modality=DX")
+        web = DicomWebServer(source.url)
+        pollers = [Poller(web, query, 1, queue.holds, lambda data: True) for _ in range(3)]
+        node = Node(queue, predictor, [archive], [receiver, *pollers])
+        node.start()
+        Intake(queue).take(image.read_bytes())
+        calling, _ = silent.accept()  # its results are there; the archive says nothing
+        caller = socket.create_connection(("127.0.0.1", receiver.port))
+        caller.sendall(b"\x01\x00\x00\x00")  # half of a message
+        wait_until(lambda: len(source.asked) == 3)
+        began = time.monotonic()
+        node.stop()
+        assert time.monotonic() - began < 5
+        over.set()
+        for each in (calling, caller):
+            each.close()
+    assert queue.states() == {"predicted": 1}
 
 
 def test_what_is_no_chest_is_a_dead_letter_with_its_reason(
@@ -142,13 +193,30 @@ def test_mistakes_are_told(
     assert reason in capsys.readouterr().err
 
 
+_HOLDS = """
+import sys
+from pathlib import Path
+from cxrloc.datasets.files.runs.locks import writes_folder
+with writes_folder(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_a_second_node_on_the_same_folder_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--gate", "g", "--send-to", "A@h:1", "--folder", str(tmp_path)]
-    with writes_folder(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
         assert tool.main(words) == 2
-    assert f"process {os.getpid()}" in capsys.readouterr().err
+        other.communicate()
+    said = capsys.readouterr().err
+    assert f"{tmp_path} is being written by process {other.pid} on" in said
+    assert "choose another --folder" in said
 
 
 def test_a_destination_is_used_once_and_by_tls_or_not() -> None:

@@ -128,7 +128,7 @@ def test_a_receiver_that_stops_within_a_message_is_given_up(
 ) -> None:
     monkeypatch.setattr(c_store, "TIMEOUT_S", 1)
 
-    def stop_within_an_answer(event: evt.Event) -> int:
+    def stop_within_an_answer(event: Any) -> int:
         event.assoc.dul.socket.socket.sendall(b"\x04\x00\x00")
         over.wait()
         return 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pynetdicom import AE
@@ -16,8 +16,7 @@ from cxrloc.tools.server.dicom_node.receiving.callers import Callers, parse_call
 from cxrloc.tools.server.dicom_node.receiving.connections import Connections
 from cxrloc.tools.server.dicom_node.receiving.receiver import Receiver
 from cxrloc.tools.server.http.tls import client_context, server_context
-
-PATIENCE_S = 120
+from tools.server.dicom_node.waiting import PATIENCE_S, wait_until
 
 
 class Clock:
@@ -58,13 +57,6 @@ def is_open(connection: socket.socket) -> bool:
         return True
     except OSError:
         return False
-
-
-def wait_until(done: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_newcomer_takes_the_place_of_who_is_silent_longest(
@@ -133,6 +125,10 @@ def call(receiver: Receiver, tls: ssl.SSLContext | None = None) -> Association:
     return entity.associate("127.0.0.1", receiver.port, ae_title="CXRLOC", tls_args=secured)
 
 
+def stop_within_a_message(association: Any) -> None:
+    association.dul.socket.socket.sendall(b"\x04\x00\x00\x00\xff\x00 half a message")
+
+
 def test_strangers_are_hung_up_on_before_tls_begins(
     listening: Callable[..., Receiver], certificate: tuple[Path, Path]
 ) -> None:
@@ -176,9 +172,10 @@ def test_callers_that_stop_within_a_message_lose_their_place(
     receiver.connections = Connections(associations=2, clock=clock)
     stuck = [call(receiver), call(receiver)]
     for association in stuck:
-        association.dul.socket.socket.sendall(b"\x04\x00\x00\x00\xff\x00 half a message")
+        stop_within_a_message(association)
     refused = call(receiver)
     assert refused.is_rejected
+    assert refused.acceptor.primitive is not None
     assert refused.acceptor.primitive.result == 2  # for the moment
     clock.now = 11.0
     served = call(receiver)
@@ -195,7 +192,7 @@ def test_a_receiver_stops_at_once_whatever_its_callers_do(
 ) -> None:
     receiver = listening()
     silent, stuck = connected(receiver), call(receiver)
-    stuck.dul.socket.socket.sendall(b"\x04\x00\x00\x00\xff\x00 half a message")
+    stop_within_a_message(stuck)
     receiver.stop()
     wait_until(lambda: not is_open(silent))
     wait_until(lambda: not receiver._server.active_associations)
