@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrloc.classification.inference.gate_table import GateRow, write_gate_table
-from cxrloc.classification.run_folder import bundle_at, bundles_at
+from cxrloc.classification.run_folder import bundles_at
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.files.runs.shown_paths import shown_path
 from cxrloc.datasets.labels.map import read_label_map
@@ -144,7 +144,13 @@ def detectors_at(
         raise ValueError("--ensemble and --sizes are for the detector; give --maskrcnn too")
     if path is None:
         return None
-    return bundles_at(path, MASK_RCNN) if ensemble else bundle_at(path, MASK_RCNN)
+    bundles = bundles_at(path, MASK_RCNN)
+    if not ensemble and len(bundles) > 1:
+        raise ValueError(
+            f"{path} holds {len(bundles)} trained models; name one, such as {bundles[0]}, or give "
+            "--ensemble to fuse the boxes of all, on images of patients that none was trained on"
+        )
+    return bundles if ensemble else bundles[0]
 
 
 def check_unseen(bundles: Sequence[Path], files: Sequence[Path]) -> None:
