@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cxrloc.datasets.files.addresses import LOOPBACK
 from cxrloc.datasets.files.parse import read_text
 from cxrloc.tools.server.http.problems import ProblemError, problem_response
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPEN_PATHS = ("/healthz",)
 _ASK = {"WWW-Authenticate": 'Basic realm="cxrloc", charset="UTF-8", Bearer realm="cxrloc"'}
 _MIN_TOKEN = 16
