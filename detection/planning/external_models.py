@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrloc.classification.inference.gate_table import GateRow, write_gate_table
-from cxrloc.classification.run_folder import bundle_at, bundles_at
+from cxrloc.classification.run_folder import bundles_at
 from cxrloc.datasets.files.manifest import write_json
 from cxrloc.datasets.files.runs.shown_paths import shown_path
 from cxrloc.datasets.labels.map import read_label_map
@@ -29,7 +29,6 @@ from cxrloc.datasets.provenance.leakage import audit
 from cxrloc.datasets.provenance.sidecar import write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.detection.planning.fold_models import FoldModel, ModelFiles
-from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.predictions.predicted import Predicted
 from cxrloc.localization.predictions.relabelled import Counterparts, counterparts
 
@@ -129,22 +128,6 @@ def _unseen_by(
     ]
     pairs = list(zip(images, has_seen, strict=True))
     return [r for r, is_seen in pairs if not is_seen], [r for r, is_seen in pairs if is_seen]
-
-
-def detectors_at(
-    path: Path | str | None, ensemble: bool, sizes: Sequence[int]
-) -> Path | list[Path] | None:
-    """The trained Mask R-CNNs that a path on the command line means: one, or all for an ensemble.
-
-    Raises:
-        FileNotFoundError, ValueError: for no model, several without `ensemble`, and options
-            without a path.
-    """
-    if path is None and (ensemble or sizes):
-        raise ValueError("--ensemble and --sizes are for the detector; give --maskrcnn too")
-    if path is None:
-        return None
-    return bundles_at(path, MASK_RCNN) if ensemble else bundle_at(path, MASK_RCNN)
 
 
 def check_unseen(bundles: Sequence[Path], files: Sequence[Path]) -> None:
