@@ -162,10 +162,11 @@ def test_every_kind_of_png_is_predicted(
     out = io.BytesIO()
     image.save(out, "PNG")
 
-    assert post(client, [("a.png", out.getvalue())]).status_code == 200
+    detail = problem_of(post(client, [("a.png", out.getvalue())]), 422)
+    assert "an animated PNG of 2 frames; expected a single image" in detail
 
 
-def test_an_animated_png_is_predicted_by_its_first_frame(
+def test_an_animated_png_is_refused_as_other_files_of_several_images_are(
     client: TestClient, draw_image: Any
 ) -> None:
     from PIL import Image
@@ -175,7 +176,8 @@ def test_an_animated_png_is_predicted_by_its_first_frame(
     frames[0].save(out, "PNG", save_all=True, append_images=frames[1:])
 
     assert b"acTL" in out.getvalue()
-    assert post(client, [("a.png", out.getvalue())]).status_code == 200
+    detail = problem_of(post(client, [("a.png", out.getvalue())]), 422)
+    assert "an animated PNG of 2 frames; expected a single image" in detail
 
 
 def test_what_is_no_chest_is_422_unless_the_server_takes_any_image(
