@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cxrloc.classification.bundle import onnx_file
 from cxrloc.classification.inference.exported_gate import ExportedGate, check_runtime
-from cxrloc.classification.run_folder import bundle_at
+from cxrloc.classification.run_folder import bundle_at, bundles_at
 from cxrloc.datasets.labels.map import read_label_map
 from cxrloc.detection.config import check_size
 from cxrloc.detection.mask_rcnn import MaskRCNNLocalizer, load_predictor
@@ -76,6 +76,28 @@ def load_diagnoser(
         detectors.append(load_mask_rcnn(paths, device, gate.precision, sizes))
     diagnoser = Diagnoser(gate, map_localizer(gate), detectors)
     return diagnoser if names is None else RelabelledDiagnoser(diagnoser, names)
+
+
+def detectors_at(
+    path: Path | str | None, ensemble: bool, sizes: Sequence[int]
+) -> Path | list[Path] | None:
+    """The trained Mask R-CNNs that a path on the command line means: one, or all for an ensemble.
+
+    Raises:
+        FileNotFoundError, ValueError: for no model, several without `ensemble`, and options
+            without a path.
+    """
+    if path is None and (ensemble or sizes):
+        raise ValueError("--ensemble and --sizes are for the detector; give --maskrcnn too")
+    if path is None:
+        return None
+    bundles = bundles_at(path, MASK_RCNN)
+    if not ensemble and len(bundles) > 1:
+        raise ValueError(
+            f"{path} holds {len(bundles)} trained models; name one, such as {bundles[0]}, or give "
+            "--ensemble to fuse the boxes of all, on images of patients that none was trained on"
+        )
+    return bundles if ensemble else bundles[0]
 
 
 def diagnoser_of(arguments: argparse.Namespace) -> tuple[Diagnoser, dict[str, Path]]:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from cxrloc.datasets.files.runs.early import may_be_ended
 
@@ -41,10 +43,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
     def run() -> int:
-        return int(importlib.import_module(script).main(arguments))  # libraries take their time
+        return int(_imported(script).main(arguments))
 
     with started_as(f"cxrloc {verb}"):
         return run_tool("cxrloc", run, "nothing was done", tidies=False)
+
+
+def _imported(script: str) -> ModuleType:
+    """The module of a verb; its libraries take their time.
+
+    What they make stays: Python looks for no garbage among it, a tenth of the time of a start.
+    """
+    gc.disable()
+    try:
+        return importlib.import_module(script)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def overview() -> str:

@@ -69,7 +69,6 @@ from cxrloc.datasets.prepared.image_files import listed_images
 from cxrloc.datasets.progress import progress
 from cxrloc.datasets.readers.layouts import study_of
 from cxrloc.datasets.readers.loose_images import STUDIES, ResultNames, found_images
-from cxrloc.detection.planning.external_models import check_unseen, detectors_at
 from cxrloc.localization.diagnosis.engines.engine import Engine, engine
 from cxrloc.localization.diagnosis.engines.models import ModelFacts
 from cxrloc.localization.diagnosis.engines.options import (
@@ -109,6 +108,8 @@ def _held(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[No
 
 @while_holding(_held)
 def _run(arguments: argparse.Namespace) -> int:
+    from cxrloc.detection.load_diagnoser import detectors_at
+
     started = time.time()
     check_engine(arguments)
     arguments.gate = bundle_at(arguments.gate)
@@ -134,6 +135,8 @@ def _predict(
     found = found_images("predict", listed_images(given), folder)
     tally = Tally(failures=[*found.failures, *(() if study is None else study.failures)])
     if arguments.ensemble:
+        from cxrloc.detection.planning.external_models import check_unseen
+
         check_unseen(arguments.maskrcnn, found.paths)
     sources, names, facts = found.files, ResultNames(found.files), models.facts()
     if any("://" not in file and study_of(Path(file)) for file in sources):
@@ -167,9 +170,10 @@ def _model_files(arguments: argparse.Namespace) -> dict[str, Path]:
 
 def _diagnoser(arguments: argparse.Namespace, files: Mapping[str, Path]) -> Diagnoser:
     from cxrloc.detection.load_diagnoser import load_diagnoser
-    from cxrloc.localization.dicom_output.output import require_highdicom
 
     if "dicom" in arguments.write:
+        from cxrloc.localization.dicom_output.output import require_highdicom
+
         require_highdicom()
     diagnoser = load_diagnoser(
         files["classifier"],

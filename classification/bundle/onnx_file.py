@@ -25,6 +25,7 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE
 
 SUFFIX = ".onnx"
 _LENGTH = "cxrloc_network_bytes"
+_BLOCK = 1 << 20
 _AGAIN = "copy it again from where it was made, or make it again with cxrloc export"
 
 
@@ -141,14 +142,25 @@ def _metadata(session: Any, path: Path, kind: str | None) -> dict[str, Any]:
         raise ValueError(
             f"{path} is a network without cxrloc metadata; expected a file made by cxrloc export"
         )
-    length, content = stated.get(_LENGTH, ""), path.read_bytes()
-    network = content[: int(length)] if length.isdecimal() else content
-    if stated.get(HASH) != _sha256(network, text):
+    if stated.get(HASH) != _sha256_in(path, stated.get(_LENGTH, ""), text):
         raise ValueError(
             f"{path} is damaged or was changed: its content is not that which was written (the "
             f"hash differs); {_AGAIN}"
         )
     return checked_metadata(text, path, kind)
+
+
+def _sha256_in(path: Path, length: str, text: str) -> str:
+    """`_sha256` of a file, read block by block: as a whole it would take as much memory again."""
+    digest = hashlib.sha256()
+    known = length.isdecimal() and len(length) < 16
+    left = int(length) if known else path.stat().st_size
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
+    digest.update(text.encode())
+    return digest.hexdigest()
 
 
 def _sha256(network: bytes, text: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
-
 
 def listed_images(inputs: Iterable[Path | str]) -> list[Path | str]:
     """The inputs, with the image files of each prepared folder in place of the folder.
@@ -20,8 +18,11 @@ def listed_images(inputs: Iterable[Path | str]) -> list[Path | str]:
 
 
 def _listed(given: Path | str) -> Sequence[Path | str]:
-    if isinstance(given, str):
+    if isinstance(given, str) or not given.is_dir():
         return [given]
+    # a run on one image starts without what reads COCO files
+    from cxrloc.datasets.prepared.folder import PreparedFolder, load_prepared
+
     files = PreparedFolder(given)
     if not (files.index.is_file() and files.ground_truth.is_file()):
         return [given]

@@ -1,8 +1,7 @@
 """Read and write lists of the images that a model was trained on, or is scored on.
 
 A training writes `training_images.csv` (image_id, patient_id, part) next to its bundle. The lists
-published by NIH, MURA, CheXpert, RSNA and ChestX-Det are read unchanged, with their patients. How
-names and patients of two lists are compared: `names.py` here.
+published by NIH, MURA, CheXpert, RSNA and ChestX-Det are read unchanged. `names.py` compares two.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.checked import LONGEST_NAME
 from cxrloc.datasets.files.keys import check_nih_patient, nih_image, patient_key
 from cxrloc.datasets.files.parse import csv_rows, parse_json, read_text
-from cxrloc.datasets.prepared.coco import load_coco
 from cxrloc.datasets.provenance.names import Person, is_uuid, patients_by_name, persons
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.datasets.readers.layouts import published_name
@@ -281,6 +279,8 @@ def _annotated(path: Path) -> tuple[Sequence[Mapping[str, Any]], list[bool]]:
         content = None  # load_coco says what is wrong
     if isinstance(content, list) and content and all(map(_is_of_chestx_det, content)):
         return content, [bool(image["boxes"]) for image in content]
+    from cxrloc.datasets.prepared.coco import load_coco  # predict starts without it
+
     coco = load_coco(path)
     with_box = {annotation["image_id"] for annotation in coco["annotations"]}
     return coco["images"], [image["id"] in with_box for image in coco["images"]]

@@ -29,7 +29,6 @@ from cxrloc.datasets.provenance.leakage import audit
 from cxrloc.datasets.provenance.sidecar import write_provenance
 from cxrloc.datasets.radiograph import Radiograph
 from cxrloc.detection.planning.fold_models import FoldModel, ModelFiles
-from cxrloc.detection.run_config import MASK_RCNN
 from cxrloc.localization.predictions.predicted import Predicted
 from cxrloc.localization.predictions.relabelled import Counterparts, counterparts
 
@@ -129,28 +128,6 @@ def _unseen_by(
     ]
     pairs = list(zip(images, has_seen, strict=True))
     return [r for r, is_seen in pairs if not is_seen], [r for r, is_seen in pairs if is_seen]
-
-
-def detectors_at(
-    path: Path | str | None, ensemble: bool, sizes: Sequence[int]
-) -> Path | list[Path] | None:
-    """The trained Mask R-CNNs that a path on the command line means: one, or all for an ensemble.
-
-    Raises:
-        FileNotFoundError, ValueError: for no model, several without `ensemble`, and options
-            without a path.
-    """
-    if path is None and (ensemble or sizes):
-        raise ValueError("--ensemble and --sizes are for the detector; give --maskrcnn too")
-    if path is None:
-        return None
-    bundles = bundles_at(path, MASK_RCNN)
-    if not ensemble and len(bundles) > 1:
-        raise ValueError(
-            f"{path} holds {len(bundles)} trained models; name one, such as {bundles[0]}, or give "
-            "--ensemble to fuse the boxes of all, on images of patients that none was trained on"
-        )
-    return bundles if ensemble else bundles[0]
 
 
 def check_unseen(bundles: Sequence[Path], files: Sequence[Path]) -> None:

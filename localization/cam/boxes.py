@@ -13,7 +13,6 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
 
 Heat = npt.NDArray[np.floating]
 Corners = tuple[float, float, float, float]
@@ -151,6 +150,8 @@ def smooth_map(cells: Heat, smooth_cells: float) -> Heat:
     """Smooth the network's (h, w) cells; border cells are repeated outside."""
     if smooth_cells == 0:
         return cells
+    from scipy.ndimage import gaussian_filter  # a third of a second that few rules need
+
     return np.asarray(gaussian_filter(cells, smooth_cells, mode="nearest"), dtype=cells.dtype)
 
 

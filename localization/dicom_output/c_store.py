@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cxrloc.datasets.dicom.header import silence_pydicom
+
 if TYPE_CHECKING:
     from ssl import SSLContext
 
@@ -64,6 +66,7 @@ def presentation_contexts(files: Sequence[Path]) -> list[tuple[str, str]]:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
+    silence_pydicom()
     pairs: dict[tuple[str, str], None] = {}
     for path in files:
         try:

@@ -197,6 +197,11 @@ def test_rounding_at_the_border_is_no_cut() -> None:
         (one(bbox=[1, 2, 3]), r"bbox \[1, 2, 3\], expected four finite numbers x, y, width"),
         (one(bbox=[1, 2, float("nan"), 4]), r"bbox \[1, 2, nan, 4\], expected four finite"),
         (one(bbox=[1, 2, float("inf"), 4]), r"bbox \[1, 2, inf, 4\], expected four finite"),
+        (
+            one(bbox=[1.0, 2.0, 1e308, 4.0]),
+            r"bbox \[1\.0, 2\.0, 1e\+308, 4\.0\] lies outside any image",
+        ),
+        (one(bbox=[-(2**31), 2, 3, 4]), r"bbox \[-2147483648, 2, 3, 4\] lies outside any image"),
         (one(bbox=[1, 2, "3", 4]), "expected four finite numbers"),
         (one(bbox=None), "bbox None, expected four finite numbers"),
         (one(score=float("nan")), "score nan, expected a finite number"),
@@ -209,10 +214,7 @@ def test_rounding_at_the_border_is_no_cut() -> None:
         ({**without("bbox"), "segmentation": {"size": [100, 200]}}, "neither RLE nor polygons"),
         ({**without("bbox"), "segmentation": "x"}, "neither RLE nor polygons"),
         ({**without("bbox"), "segmentation": {"counts": "abc"}}, "neither RLE nor polygons"),
-        (
-            {**without("bbox"), "segmentation": {"size": None, "counts": "a"}},
-            "neither RLE nor polygons",
-        ),
+        ({**without("bbox"), "segmentation": {"size": None, "counts": "a"}}, "neither RLE nor p"),
         ({**without("bbox"), "segmentation": [[1, 2]]}, r"neither .* polygons of three points"),
         ({**without("bbox"), "segmentation": [[1, 2, 3]]}, "neither RLE nor polygons"),
         ([1, 2], "expected an object, got list"),

@@ -43,9 +43,8 @@ from tools.server.dicom_node.waiting import wait_until
 def send_to(node: Node, *files: Path) -> int:
     receiver = node.doors[0]
     assert isinstance(receiver, Receiver)
-    return send_dicom.main(
-        ["127.0.0.1", str(receiver.port), "--called", "CXRLOC", *map(str, files)]
-    )
+    address = ["127.0.0.1", str(receiver.port), "--called", "CXRLOC"]
+    return send_dicom.main([*address, *map(str, files)])
 
 
 @pytest.mark.slow
