@@ -66,6 +66,9 @@ class DicomWebArchive:
         try:
             yield from self.server.store(files)
         except UnwantedError as error:
-            yield from ((file, without_uids(error)) for file in files)
+            yield from ((file, self._reason(error)) for file in files)
         except ServerError as error:
-            raise UnreachableError(without_uids(error)) from None
+            raise UnreachableError(self._reason(error)) from None
+
+    def _reason(self, error: ServerError) -> str:
+        return without_uids(error).removeprefix(f"{self.name}: ")

@@ -96,7 +96,7 @@ class Sender:
     def _unreachable(self, delivery: Delivery, reason: str) -> None:
         name, deliveries = self.destination.name, self.queue.deliveries
         self._silent += 1
-        self.fault = f"{name}: {reason}"
+        self.fault = reason
         pause = self.patience.pause(self._silent)
         _LOG.warning("%s: %s; again in %.0f s", name, reason, pause)
         hours = self.patience.unreachable / 3600
@@ -107,7 +107,7 @@ class Sender:
 
     def _refused(self, delivery: Delivery, reason: str) -> None:
         attempts = delivery.attempts + 1
-        self.fault = f"{self.destination.name}: {reason}"
+        self.fault = reason
         if attempts >= self.patience.refusals:
             _LOG.error("%s: given up, %s: %s", delivery.key, self.destination.name, reason)
             self.queue.deliveries.give_up(delivery, f"refused {attempts} times: {reason}")

@@ -117,7 +117,12 @@ def status_app(
 
     def healthz(request: Request) -> Response:
         wrong, known = list(faults()), others()
-        failing = [fault for members in known.values() for fault in members.values() if fault]
+        failing = [
+            fault if fault.startswith(name) else f"{name}: {fault}"
+            for members in known.values()
+            for name, fault in members.items()
+            if fault
+        ]
         content = {
             "status": "; ".join([*wrong, *failing]) or "ok",
             "images_waiting": queue.load()[0],

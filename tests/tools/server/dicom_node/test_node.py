@@ -16,7 +16,6 @@ from typing import Any
 
 import pydicom
 import pytest
-from fastapi.testclient import TestClient
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from builders import chest_pixels
@@ -36,7 +35,6 @@ from cxrloc.tools.server.dicom_node.predictor import Predictor
 from cxrloc.tools.server.dicom_node.receiving.intake import Intake
 from cxrloc.tools.server.dicom_node.receiving.receiver import Receiver
 from cxrloc.tools.server.dicom_node.service import Node
-from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics, status_app
 from datasets.dicom.builders import write_dicom
 from datasets.dicom.web.servers import Answer, Orthanc, free_port, running_orthanc, told_server
 from tools.server.dicom_node.waiting import wait_until
@@ -55,9 +53,9 @@ def test_a_node_that_is_killed_while_it_takes_images_from_a_store_does_neither(
 ) -> None:
     orthanc_server.empty()
     url = orthanc_server.dicomweb
-    outcome = kill_campaign(bundles["classifier"], images=4, kills=2, seed=2, dicomweb=url)
-    assert (outcome.answered, outcome.twice, outcome.status) == (4, 0, 143)
-    assert orthanc_server.modalities() == {"DX": 4, "SR": 4, "PR": 4, "OT": 4}
+    outcome = kill_campaign(bundles["classifier"], images=3, kills=1, seed=2, dicomweb=url)
+    assert (outcome.answered, outcome.twice, outcome.status) == (3, 0, 143)
+    assert orthanc_server.modalities() == {"DX": 3, "SR": 3, "PR": 3, "OT": 3}
 
 
 @pytest.mark.slow
@@ -226,33 +224,6 @@ def test_a_destination_is_used_once_and_by_tls_or_not() -> None:
     assert named("A@h:1", " A@h:1", "A@h:1", "B@h:1") == ["A@h:1", "B@h:1"]
     with pytest.raises(ValueError, match="A@h:1 is given with tls:// and without"):
         named("A@h:1", "tls://A@h:1")
-
-
-def test_pages_tell_health_and_figures(intake: Intake, image: Path) -> None:
-    intake.take(image.read_bytes())
-    faults: list[str] = []
-    metrics = NodeMetrics(intake.queue)
-    metrics.observe("networks", 0.3)
-    token = "t" * 16
-    others = {"sources": {"https://pacs": ""}, "destinations": {"ARCHIVE@h:1": ""}}
-    metrics.watch(lambda: others)
-    app = status_app(intake.queue, metrics, lambda: faults, lambda: others, token)
-    client = TestClient(app, base_url="http://127.0.0.1")
-    well = {"sources": {"https://pacs": "ok"}, "destinations": {"ARCHIVE@h:1": "ok"}}
-    assert client.get("/healthz").json() == {"status": "ok", "images_waiting": 1, **well}
-    others["destinations"]["ARCHIVE@h:1"] = "ARCHIVE@h:1: does not answer"
-    answer = client.get("/healthz")  # a restart would not mend it
-    assert (answer.status_code, answer.json()["status"]) == (200, "ARCHIVE@h:1: does not answer")
-    assert answer.json()["destinations"] == {"ARCHIVE@h:1": "ARCHIVE@h:1: does not answer"}
-    assert client.get("/metrics").status_code == 401
-    text = client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).text
-    assert 'cxrloc_node_images{state="received"} 1.0' in text
-    assert 'cxrloc_node_events_total{event="received"} 1.0' in text
-    assert 'cxrloc_image_seconds_count{stage="networks"} 1.0' in text
-    assert 'cxrloc_node_failing{name="https://pacs",role="source"} 0.0' in text
-    assert 'cxrloc_node_failing{name="ARCHIVE@h:1",role="destination"} 1.0' in text
-    faults.append("the predictor fails: OSError")
-    assert client.get("/healthz").status_code == 503
 
 
 # ---- Orthanc routes images to the node, and gets the results ----------------------------------

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cxrloc.tools.server.dicom_node.durable_queue import database
 from cxrloc.tools.server.dicom_node.durable_queue.images import (
     Bounds,
     ConflictError,
@@ -201,6 +204,20 @@ def test_a_queue_that_is_damaged_is_an_error(opened: Callable[..., DurableQueue]
         file.write(b"\xff" * 20_000)
     with pytest.raises(ValueError, match=r"queue\.sqlite cannot be opened .*damaged|malformed"):
         opened()
+
+
+def test_what_cannot_be_noted_is_not_kept(
+    opened: Callable[..., DurableQueue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_PATIENCE_S", 0.2)
+    queue = opened()
+    with contextlib.closing(sqlite3.connect(queue.database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            queue.put("1.2.3", b"pixels", "content")
+        assert list(queue.spool.waiting.iterdir()) == []
+    assert queue.put("1.2.3", b"pixels", "content")
+    assert state(queue) == "received"
 
 
 def test_a_queue_without_its_folder_says_so(opened: Callable[..., DurableQueue]) -> None:
