@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cxrloc.datasets.files.checked import LONGEST_SIDE
 from cxrloc.datasets.files.coco.masks import has_mask
-from cxrloc.datasets.files.coco.values import is_number, shown
+from cxrloc.datasets.files.coco.values import is_box, is_number, is_plain_box, shown
 from cxrloc.localization.predictions.coco_names import CocoNames, has_category_name
 from cxrloc.localization.predictions.masks import box_around
-
-_FOUR_FLOATS = [float] * 4
 
 
 class Row(NamedTuple):
@@ -48,11 +45,9 @@ def read_row(entry: Any, names: CocoNames, where: str) -> Row | None:
 
 def _box_xywh(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> list[float]:
     box: Any = entry.get("bbox")
-    plain = type(box) is list and list(map(type, box)) == _FOUR_FLOATS  # in most files all are
-    known = plain and math.isfinite(sum(box)) and any(box)
-    if known and min(box) >= -LONGEST_SIDE and max(box) <= LONGEST_SIDE:
+    if is_plain_box(box) and any(box):
         return list(box)
-    no_box = box in (None, "", []) or (_is_box(box) and not any(box))
+    no_box = box in (None, "", []) or (is_box(box) and not any(box))
     if no_box and has_mask(entry.get("segmentation")):
         around = box_around(entry["segmentation"], size_hw, where)
         if around is not None:
@@ -62,7 +57,7 @@ def _box_xywh(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) ->
             f"{where}: has neither 'bbox' nor 'segmentation' (run lengths, or polygons of three "
             "points or more)"
         )
-    if not _is_box(box):
+    if not is_box(box):
         raise ValueError(
             f"{where}: bbox {shown(box)}, expected four finite numbers x, y, width, height"
         )
@@ -72,10 +67,6 @@ def _box_xywh(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) ->
             f"{LONGEST_SIDE} pixels a side. Correct or delete the entry"
         )
     return [float(v) for v in box]
-
-
-def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
 
 
 def score_of(entry: Mapping[str, Any], where: str) -> float:

@@ -22,11 +22,18 @@ from cxrloc.datasets.files.coco.masks import (
     polygons,
     run_lengths,
 )
-from cxrloc.datasets.files.coco.values import flag, id_key, is_number, shown, some
+from cxrloc.datasets.files.coco.values import (
+    flag,
+    id_key,
+    is_box,
+    is_number,
+    is_plain_box,
+    shown,
+    some,
+)
 
 OUTSIDE_PX = 1e-6  # x + width of a box on the border differs from it only by rounding
 _OUTLINES = 500
-_FOUR_FLOATS = [float] * 4
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,7 @@ def _bbox(
 ) -> list[float]:
     """The annotation's box x, y, width, height, or that around its mask."""
     bbox: Any = row.get("bbox")
-    plain = type(bbox) is list and list(map(type, bbox)) == _FOUR_FLOATS  # in most files all are
-    known = plain and math.isfinite(sum(bbox)) and bbox[2] > 0 and bbox[3] > 0
-    if known and min(bbox) >= -LONGEST_SIDE and max(bbox) <= LONGEST_SIDE:
+    if is_plain_box(bbox) and bbox[2] > 0 and bbox[3] > 0:
         return list(bbox)
     if segmentation is not None and (bbox in (None, "", []) or not any(_numbers(bbox))):
         counts["from mask"] += 1
@@ -155,9 +160,7 @@ def _bbox(
             else box_of_polygons(segmentation)
         )
         bbox = list(around)
-    good = isinstance(bbox, list) and len(bbox) == 4
-    good = good and all(map(is_number, bbox or ()))
-    if not good or bbox is None or bbox[2] <= 0 or bbox[3] <= 0:
+    if not is_box(bbox) or bbox[2] <= 0 or bbox[3] <= 0:
         also = "" if segmentation is not None or bbox else ", or a segmentation"
         raise ValueError(
             f"{here} has bbox {shown(bbox)}, expected [x, y, w, h] with w > 0 and h > 0{also}"

@@ -6,9 +6,12 @@ import math
 import re
 from typing import Any
 
+from cxrloc.datasets.files.checked import LONGEST_SIDE
+
 Key = int | str
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?")  # 12, "12" and "12.0"; "012" is a name
 _NUMBERS = frozenset({int, float})
+_FOUR_FLOATS = [float] * 4
 _LARGEST = 2**53  # up to here a float is exact; no size, run or fold is larger
 _FALSE = frozenset({"", "0", "0.0", "false", "no", "none", "null"})
 _TRUE = frozenset({"1", "1.0", "true", "yes"})
@@ -41,6 +44,22 @@ def number(value: Any) -> float | None:
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number, and no text or true."""
     return type(value) in _NUMBERS and number(value) is not None
+
+
+def is_box(value: Any) -> bool:
+    """Whether a value is a list of four finite numbers."""
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+
+
+def is_plain_box(value: Any) -> bool:
+    """Whether a value is four floats within any image, as in most files all are: told at once."""
+    return (
+        type(value) is list
+        and list(map(type, value)) == _FOUR_FLOATS
+        and math.isfinite(sum(value))
+        and min(value) >= -LONGEST_SIDE
+        and max(value) <= LONGEST_SIDE
+    )
 
 
 def whole(value: Any) -> int | None:
