@@ -111,22 +111,31 @@ def missing_scans(data: bytes) -> str | None:
     return f"{missing} of {len(components)} components lack scans" if missing else None
 
 
-def _png_fault(data: bytes) -> str | None:
-    """Walk the chunks: length (4), type (4), data, checksum (4), to IEND."""
-    position = len(PNG_SIGNATURE)
+def png_chunks(data: bytes) -> Iterator[tuple[int, bytes, memoryview]]:
+    """Position, kind and content of each whole chunk, up to IEND.
+
+    A chunk is a length (4 bytes), a kind (4), the content and a checksum (4).
+    """
+    position, view = len(PNG_SIGNATURE), memoryview(data)
     while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
-        end = position + 12 + length
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
         if end > len(data):
-            break
-        checksum = int.from_bytes(data[end - 4 : end], "big")
-        if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != checksum:
-            return f"damaged PNG: wrong checksum of chunk {kind!r} at byte {position}"
+            return
+        kind = data[position + 4 : position + 8]
+        yield position, kind, view[position + 8 : end - 4]
         if kind == b"IEND":
-            return None
+            return
         position = end
-    return f"truncated PNG: {len(data)} bytes without the end chunk"
+
+
+def _png_fault(data: bytes) -> str | None:
+    kind = b""
+    for position, kind, content in png_chunks(data):
+        end = position + 8 + len(content)
+        checksum = int.from_bytes(data[end : end + 4], "big")
+        if zlib.crc32(memoryview(data)[position + 4 : end]) != checksum:
+            return f"damaged PNG: wrong checksum of chunk {kind!r} at byte {position}"
+    return None if kind == b"IEND" else f"truncated PNG: {len(data)} bytes without the end chunk"
 
 
 def _jpeg_fault(data: bytes) -> str | None:

@@ -11,8 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 
-from cxrloc.datasets.images.formats.headers import PNG_SIGNATURE, jpeg_segments
-from cxrloc.datasets.images.formats.png import chunks
+from cxrloc.datasets.images.formats.headers import PNG_SIGNATURE, jpeg_segments, png_chunks
 
 LYING = (5, 6, 7, 8)  # orientations whose upright image is as wide as the stored one is high
 _ORIENTATION = 0x0112  # EXIF (JEITA CP-3451), values 1 to 8
@@ -50,7 +49,7 @@ def _in_jpeg(data: bytes) -> Iterator[bytes]:
 
 
 def _in_png(data: bytes) -> Iterator[bytes]:
-    for kind, content in chunks(data):
+    for _, kind, content in png_chunks(data):
         if kind == b"eXIf":
             yield bytes(content).removeprefix(_EXIF)
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrloc.datasets.images.formats.headers import PNG_SIGNATURE, check_pixels
+from cxrloc.datasets.images.formats.headers import PNG_SIGNATURE, check_pixels, png_chunks
 
 _GREY, _PALETTE = 0, 3
 _CHANNELS = {_GREY: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
@@ -64,18 +64,6 @@ class Header:
                 yield rows, 1 + (bits + 7) // 8
 
 
-def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Kind and content of each chunk of a whole PNG, up to its end."""
-    position, view = len(PNG_SIGNATURE), memoryview(data)
-    while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
-        yield kind, view[position + 8 : position + 8 + length]
-        if kind == b"IEND":
-            return
-        position += 12 + length
-
-
 def plain_png(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     """The same pixels as a PNG of header, palette and stored pixels; and a warning of fill.
 
@@ -86,7 +74,7 @@ def plain_png(data: bytes) -> tuple[bytes, tuple[str, ...]]:
         ValueError: for a damaged or animated PNG.
     """
     kinds: dict[bytes, list[memoryview]] = {}
-    for kind, content in chunks(data):
+    for _, kind, content in png_chunks(data):
         kinds.setdefault(kind, []).append(content)
     _check_kinds(kinds, data)
     [first] = kinds[b"IHDR"]
