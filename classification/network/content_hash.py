@@ -8,7 +8,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 # torch is imported where tensors are hashed: metadata alone need none
 if TYPE_CHECKING:
@@ -25,9 +28,23 @@ def content_sha256(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        values = tensor.reshape(-1).view(torch.uint8).numpy().data
+        _add(digest, name, tensor.dtype, tuple(tensor.shape), values)
     return digest.hexdigest()
+
+
+def arrays_sha256(arrays: Mapping[str, npt.NDArray[Any]], text: str) -> str:
+    """The same of arrays, without torch."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        _add(digest, name, array.dtype, array.shape, array.reshape(-1).data)
+    return digest.hexdigest()
+
+
+def _add(digest: Any, name: str, kind: object, shape: tuple[int, ...], values: memoryview) -> None:
+    digest.update(f"{name} {kind} {shape}".encode())
+    digest.update(values)
 
 
 def check_hashed(path: Path, stated: Mapping[str, str], again: str) -> None:

@@ -33,18 +33,16 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from cxrloc.classification.network.content_hash import HASH
+from cxrloc.classification.network.content_hash import HASH, METADATA, arrays_sha256
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import REMOVALS
 from cxrloc.localization.cam.boxes import map_to_frame, unit_map
 from cxrloc.localization.cam.map_metadata import (
     FORMAT,
-    KEY,
     KIND,
     check_maps,
     map_metadata,
-    maps_sha256,
 )
 
 SUFFIX = ".maps.safetensors"
@@ -208,7 +206,7 @@ def write_heat_maps(path: Path, heat_maps: HeatMaps) -> None:
         metadata["removal"] = heat_maps.removal
     tensors = {name: np.ascontiguousarray(maps) for name, maps in tensors.items()}
     text = json.dumps(metadata)
-    stated = {KEY: text, HASH: maps_sha256(tensors, text)}
+    stated = {METADATA: text, HASH: arrays_sha256(tensors, text)}
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata=stated)
 
@@ -229,7 +227,7 @@ def read_heat_maps(path: Path) -> HeatMaps:
             tensors = {n: handle.get_tensor(n) for n in (_TENSOR, _WITHOUT) if n in names}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a valid .safetensors file: {error}") from error
-    metadata = map_metadata(path, stated.get(KEY))
+    metadata = map_metadata(path, stated.get(METADATA))
     if _TENSOR not in tensors:
         raise ValueError(f"{path}: expected a tensor {_TENSOR!r}, got {names}")
     check_maps(path, tensors, stated, metadata)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired
 
-import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypedDict
 
-from cxrloc.classification.network.content_hash import HASH
+from cxrloc.classification.network.content_hash import HASH, METADATA, arrays_sha256
 from cxrloc.datasets.files.checked import Flag, FoldNumber, Name, Text, checked
 from cxrloc.datasets.files.parse import parse_json
 
 KIND, FORMAT = "heat_maps", 1
-KEY = "cxrloc"
 _AGAIN = "predict again"
 
 
@@ -33,17 +30,17 @@ class MapMetadata(TypedDict):
 
 
 def map_metadata(path: Path, text: str | None) -> MapMetadata:
-    """Parse and check the text under `KEY`.
+    """Parse and check the text under `METADATA`.
 
     Raises:
         ValueError: naming the file, and the key that is missing or wrong.
     """
-    metadata = parse_json(text or "null", f"{path}: its metadata {KEY!r}")
+    metadata = parse_json(text or "null", f"{path}: its metadata {METADATA!r}")
     kind = metadata.get("kind") if isinstance(metadata, dict) else None
     if kind != KIND:
         raise ValueError(
             f"{path} is not a file of heat maps: expected kind {KIND!r} in the metadata "
-            f"{KEY!r}, got {kind!r:.100}"
+            f"{METADATA!r}, got {kind!r:.100}"
         )
     if metadata.get("format") != FORMAT:
         raise ValueError(
@@ -51,16 +48,6 @@ def map_metadata(path: Path, text: str | None) -> MapMetadata:
         )
     result: MapMetadata = checked(metadata, MapMetadata, str(path), _AGAIN)
     return result
-
-
-def maps_sha256(tensors: Mapping[str, npt.NDArray[Any]], text: str) -> str:
-    """Hexadecimal SHA-256 of the JSON, and of each tensor's name, type, shape and values."""
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        tensor = np.ascontiguousarray(tensors[name])
-        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
-        digest.update(tensor.reshape(-1).data)
-    return digest.hexdigest()
 
 
 def check_maps(
@@ -73,14 +60,14 @@ def check_maps(
 
     Args:
         stated: the texts beside the tensors.
-        metadata: the one under `KEY`, parsed.
+        metadata: the one under `METADATA`, parsed.
 
     Raises:
         ValueError: naming the file, for another hash, or none where there should be one.
     """
     if HASH not in stated and not metadata.get("hashed"):
         return
-    if stated.get(HASH) != maps_sha256(tensors, stated[KEY]):
+    if stated.get(HASH) != arrays_sha256(tensors, stated[METADATA]):
         raise ValueError(
             f"{path} is damaged or was changed: its content is not that which was written (the "
             f"hash {HASH!r} differs or is missing); {_AGAIN}"
