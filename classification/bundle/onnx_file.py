@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -56,7 +56,7 @@ def write_onnx(path: Path, network: Any, metadata: Mapping[str, Any]) -> None:
     text = json.dumps({**metadata, "notice": f"{RESEARCH_USE}."}, allow_nan=False)
     plain = _without_notes(network).SerializeToString(deterministic=True)
     properties = onnx.ModelProto()
-    sha256 = _sha256(plain, text)
+    sha256 = _sha256([plain], text)
     onnx.helper.set_model_props(
         properties, {METADATA: text, _LENGTH: str(len(plain)), HASH: sha256}
     )
@@ -142,7 +142,7 @@ def _metadata(session: Any, path: Path, kind: str | None) -> dict[str, Any]:
         raise ValueError(
             f"{path} is a network without cxrloc metadata; expected a file made by cxrloc export"
         )
-    if stated.get(HASH) != _sha256_in(path, stated.get(_LENGTH, ""), text):
+    if stated.get(HASH) != _sha256(_blocks(path, stated.get(_LENGTH, "")), text):
         raise ValueError(
             f"{path} is damaged or was changed: its content is not that which was written (the "
             f"hash differs); {_AGAIN}"
@@ -150,20 +150,19 @@ def _metadata(session: Any, path: Path, kind: str | None) -> dict[str, Any]:
     return checked_metadata(text, path, kind)
 
 
-def _sha256_in(path: Path, length: str, text: str) -> str:
-    """`_sha256` of a file, read block by block: as a whole it would take as much memory again."""
-    digest = hashlib.sha256()
+def _blocks(path: Path, length: str) -> Iterator[bytes]:
+    """The network in a file, block by block: as a whole it would take as much memory again."""
     known = length.isdecimal() and len(length) < 16
     left = int(length) if known else path.stat().st_size
     with path.open("rb") as file:
         while left > 0 and (block := file.read(min(left, _BLOCK))):
-            digest.update(block)
+            yield block
             left -= len(block)
-    digest.update(text.encode())
-    return digest.hexdigest()
 
 
-def _sha256(network: bytes, text: str) -> str:
-    digest = hashlib.sha256(network)
+def _sha256(network: Iterable[bytes], text: str) -> str:
+    digest = hashlib.sha256()
+    for block in network:
+        digest.update(block)
     digest.update(text.encode())
     return digest.hexdigest()
