@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cxrloc.datasets.dicom.header import silence_pydicom
 from cxrloc.datasets.dicom.web.answers import UNWANTED, ServerError, check_answer, explained
 from cxrloc.datasets.dicom.web.credentials import Authorization, ShownCredentials
 from cxrloc.datasets.files.addresses import LOOPBACK
@@ -92,8 +92,7 @@ class DicomWebServer:
         self._client.set_http_retry_params(max_attempts=3, wait_exponential_multiplier=250)
         for library in ("dicomweb_client", "retrying"):  # they repeat what a server sends
             logging.getLogger(library).setLevel(logging.CRITICAL)
-        # pydicom's warnings quote values
-        warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
+        silence_pydicom()
 
     def studies(self, filters: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         """UID and number of objects, as the server states it, of the studies that match.
