@@ -49,9 +49,10 @@ Torchrun = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def torchrun() -> Torchrun:
+def torchrun(tmp_path_factory: pytest.TempPathFactory) -> Torchrun:
     """`torchrun(*arguments)`: two processes on this machine, one thread each, at a free port."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command.append(f"--log-dir={tmp_path_factory.mktemp('torchrun')}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
