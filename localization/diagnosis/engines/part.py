@@ -11,7 +11,7 @@ from cxrloc.datasets.files.runs.shown_paths import shown_path
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.readers.loose_images import image_name
 from cxrloc.localization.diagnosis.engines.work import Outcome, Task, Work
-from cxrloc.localization.diagnosis.finished import source_facts
+from cxrloc.localization.diagnosis.finished import facts_of_sources
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class OpenPart:
     def of(cls, part: Part, work: Work) -> OpenPart:
         from cxrloc.localization.diagnosis.tables.parts import part_key
 
-        facts = [[task.result, task.path, source_facts(task.source)] for task in part.tasks]
+        now = facts_of_sources([task.source for task in part.tasks])
+        facts = [[t.result, t.path, known] for t, known in zip(part.tasks, now, strict=True)]
         return cls(part, part_key(work.manifest, facts))
 
     def finished(self, work: Work) -> list[Outcome] | None:
