@@ -91,7 +91,13 @@ def detectors_at(
         raise ValueError("--ensemble and --sizes are for the detector; give --maskrcnn too")
     if path is None:
         return None
-    return bundles_at(path, MASK_RCNN) if ensemble else bundle_at(path, MASK_RCNN)
+    bundles = bundles_at(path, MASK_RCNN)
+    if not ensemble and len(bundles) > 1:
+        raise ValueError(
+            f"{path} holds {len(bundles)} trained models; name one, such as {bundles[0]}, or give "
+            "--ensemble to fuse the boxes of all, on images of patients that none was trained on"
+        )
+    return bundles if ensemble else bundles[0]
 
 
 def diagnoser_of(arguments: argparse.Namespace) -> tuple[Diagnoser, dict[str, Path]]:

@@ -18,8 +18,13 @@ from cxrloc.classification.training.distributed import (
     sole_run,
 )
 from cxrloc.datasets.files.atomic import write_text
-from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
-from cxrloc.datasets.files.parse import read_json
+from cxrloc.datasets.files.manifest import (
+    RESEARCH_USE,
+    file_sha256,
+    run_manifest,
+    write_json,
+    write_json_list,
+)
 from cxrloc.datasets.files.runs.shown_paths import shown_path
 from cxrloc.datasets.images.pixel_cache import PixelCache
 from cxrloc.datasets.images.transforms import fitted, square_scale
@@ -52,7 +57,7 @@ from cxrloc.localization.evaluation.coco_ap import (
 )
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.masks import encode_mask
-from cxrloc.localization.predictions.results_file import write_predictions
+from cxrloc.localization.predictions.results_file import join_results, write_predictions
 
 _CHUNK = 16
 
@@ -229,7 +234,7 @@ def _predict_fold(
             small_masks += _small_masks(image, run, ids[image.image_id])
     write_predictions(folder.boxes, of_boxes[1], run.coco)
     write_predictions(folder.mask_boxes, of_masks[1], run.coco)
-    write_json(folder.small_masks, small_masks)
+    write_json_list(folder.small_masks, small_masks)
 
 
 def _small_masks(image: Detections, run: _Run, image_id: int) -> Iterator[dict[str, Any]]:
@@ -252,16 +257,14 @@ def _in_small_frame(image: Detections, size: int) -> Detections:
 
 def _pool(run: _Run, folds: Sequence[int | None], looked_at: Sequence[LookedAt]) -> None:
     of_folds = [run.out.fold(fold) for fold in folds]
-    boxes = _joined([fold.boxes for fold in of_folds])
-    masks = _joined([fold.small_masks for fold in of_folds])
-    write_json(run.out.masks, masks)
-    write_json(run.out.boxes, boxes)
-    write_json(run.out.mask_boxes, _joined([fold.mask_boxes for fold in of_folds]))
-    for results in (run.out.boxes, run.out.mask_boxes):
-        write_provenance(results, looked_at, masks=run.out.masks)
     ids = {image["file_name"]: image["id"] for image in run.coco["images"]}
     tested = {image for look in looked_at for image in look.images}
     boxed = [ids[r.image_id] for r in run.radiographs if r.boxes and r.image_id in tested]
+    boxes = join_results(run.out.boxes, [fold.boxes for fold in of_folds], boxed)
+    masks = join_results(run.out.masks, [fold.small_masks for fold in of_folds], boxed)
+    join_results(run.out.mask_boxes, [fold.mask_boxes for fold in of_folds], ())
+    for results in (run.out.boxes, run.out.mask_boxes):
+        write_provenance(results, looked_at, masks=run.out.masks)
     tables = average_precision(run.coco, boxed, boxes, masks, run.config.size)
     notes = patients_note(run.prepared.radiographs)
     write_json(
@@ -295,7 +298,3 @@ def average_precision(
     }
     small = scaled_coco(coco, image_ids, size)
     return coco_ap(truth, boxes, "bbox"), coco_ap(small, masks, "segm")
-
-
-def _joined(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    return [entry for path in paths for entry in read_json(path)]

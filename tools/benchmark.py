@@ -30,8 +30,8 @@ loader refused them in one sentence; --mutations and --seed choose others.
 damage: 1,000 damaged images (PNG, JPEG, DICOM in six syntaxes), and how many were read with other
 pixels without a word although a decoder complained of them; drawn images without --root.
 
-node: a DICOM node that is killed at 20 random moments while four callers send it 500 images; how
-many are answered, and how many twice.
+node: a DICOM node that is killed at 20 random moments while four callers send it 500 images, or
+while it takes them up from the server of --dicomweb; how many are answered, and how many twice.
 
 many: images per second of `cxrloc predict` by one process, by two, and on Spark, with and without
 pictures, beside a plain torchvision loop.
@@ -108,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     seed = "of mutations and kills (fuzz, damage, node)"
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=seed)
+    store = "DICOMweb server to test with, which gets 500 drawn images and their results (node)"
+    parser.add_argument("--dicomweb", metavar="URL", help=store)
     parser.add_argument("--out", type=Path, help="folder that keeps the drawn files (compare)")
     parser.add_argument(
         "--size", type=int, default=512, metavar="PX", help="input side in pixels (default: 512)"
@@ -160,7 +162,8 @@ def node_table(arguments: argparse.Namespace) -> int:
 
     if arguments.gate is None:
         raise ValueError("--gate is missing: expected the bundle of a gate, a small one will do")
-    outcome = kill_campaign(bundle_at(arguments.gate), NODE_IMAGES, NODE_KILLS, arguments.seed)
+    gate, url = bundle_at(arguments.gate), arguments.dicomweb
+    outcome = kill_campaign(gate, NODE_IMAGES, NODE_KILLS, arguments.seed, url)
     print(outcome.table())
     return int(not outcome.good)
 

@@ -104,17 +104,22 @@ def legend_below(figure: Figure, title: str, ncols: int, **which: Any) -> None:
 
     Args:
         title: explanation of the symbols; may be empty.
+        ncols: columns at most; fewer where long names would pass the edges of the figure.
         which: handles, labels and their style; by default those of all panels.
     """
-    figure.legend(
-        loc="outside lower center",
-        ncols=ncols,
-        fontsize=9,
-        title=f"{title}.  {RESEARCH_USE}." if title else f"{RESEARCH_USE}.",
-        title_fontsize=9,
-        frameon=False,
-        **which,
-    )
+    for columns in range(ncols, 0, -1):
+        legend = figure.legend(
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=9,
+            title=f"{title}.  {RESEARCH_USE}." if title else f"{RESEARCH_USE}.",
+            title_fontsize=9,
+            frameon=False,
+            **which,
+        )
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def titled(title: str, note: str) -> str:

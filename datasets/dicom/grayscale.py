@@ -116,7 +116,7 @@ def usable_window(header: Dataset) -> tuple[float, float, str] | None:
     """Center, width and function of the first usable window; None if no window has a width.
 
     A window of one grey value, which viewers show as black and white, counts only if it is the
-    only one.
+    only one; so does a window beside all values that a pixel can have.
 
     Raises:
         ValueError: for an unknown VOI LUT Function.
@@ -129,8 +129,16 @@ def usable_window(header: Dataset) -> tuple[float, float, str] | None:
     least = 1.0 if function == "LINEAR" else 1e-9
     pairs = zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False)
     usable = [(c, w) for c, w in pairs if w >= least and math.isfinite(c + w)]
-    wide = [(center, width) for center, width in usable if width > 1] or usable
-    return (*wide[0], function) if wide else None
+    if len(usable) > 1:
+        usable = [pair for pair in usable if pair[1] > 1] or usable
+        usable = [pair for pair in usable if _shows_something(*pair, header)] or usable
+    return (*usable[0], function) if usable else None
+
+
+def _shows_something(center: float, width: float, header: Dataset) -> bool:
+    """Whether a window reaches into the values that a pixel can have."""
+    values = modality_values(stored_range(header), header)
+    return bool(center - width / 2 < values.max() and values.min() < center + width / 2)
 
 
 def stretch_range(values: Values, counts: npt.NDArray[np.integer]) -> tuple[float, float]:

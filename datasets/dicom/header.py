@@ -86,6 +86,11 @@ def _element(data: bytes, start: int) -> tuple[int, int] | None:
     return group << 16 | element, start + begin + length
 
 
+def silence_pydicom() -> None:
+    """Ignore its warnings: common, no help to a reader of images, and they quote values."""
+    warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
+
+
 def parse_header(data: bytes) -> Dataset:
     """Parse only the attributes in `KEYWORDS`; a file without a preamble is accepted.
 
@@ -98,8 +103,7 @@ def parse_header(data: bytes) -> Dataset:
     from pydicom.tag import Tag
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    # these warnings are common, do not help a reader of images, and quote the attribute's value
-    warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
+    silence_pydicom()
     try:
         tags = [*map(Tag, KEYWORDS), *map(Tag, _OVERLAY_BITS)]
         header = dcmread(BoundedFile(data), force=True, specific_tags=tags)

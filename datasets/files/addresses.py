@@ -34,8 +34,12 @@ _HUB = re.compile(r"hf://(?P<repository>[^/@\s]+/[^/@\s]+)@(?P<revision>[^/\s]+)
 _HUB_FORM = "hf://ORG/NAME@REVISION/FILE"
 _WEB_FORM = "https://HOST/FILE#sha256=HEX"
 _SHA256 = re.compile(r"sha256=([0-9a-f]{64})")
+<<<<<<< HEAD
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+=======
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # names of this machine
+>>>>>>> main
 _SECONDS = 30  # without a byte
 _BLOCK = 1 << 20
 
@@ -62,7 +66,7 @@ def fetched(address: str) -> Path:
         return _from_hub(address)
     parts = urlsplit(address)
     secure = parts.scheme == "https" or (
-        parts.scheme == "http" and parts.hostname in _THIS_MACHINE  # the hash protects it
+        parts.scheme == "http" and parts.hostname in LOOPBACK  # the hash protects it
     )
     named = _SHA256.fullmatch(parts.fragment.lower())
     name = PurePosixPath(unquote(parts.path)).name

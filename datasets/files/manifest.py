@@ -10,11 +10,11 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cxrloc.datasets.files.atomic import write_text
+from cxrloc.datasets.files.atomic import whole_file, write_text
 from cxrloc.datasets.files.runs.shown_paths import shown_command, shown_name, shown_settings
 
 _PACKAGES = (
@@ -65,6 +65,16 @@ def run_manifest(
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_json_list(path: Path, entries: Iterable[Any]) -> None:
+    """Write a JSON list atomically, one entry after the other, each on a line of its own."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        before = "["
+        for entry in entries:
+            file.write(f"{before}\n{json.dumps(entry, allow_nan=False)}")
+            before = ","
+        file.write("[]\n" if before == "[" else "\n]\n")
 
 
 def package_versions() -> dict[str, str]:

@@ -27,8 +27,8 @@ from cxrloc.datasets.dicom.grayscale import (
 from cxrloc.datasets.dicom.header import DICOM_SUFFIXES, is_dicom
 from cxrloc.datasets.dicom.reader import decode_dicom
 from cxrloc.datasets.images.doubts.grey import colour_doubts, grey_doubts
-from cxrloc.datasets.images.headers import is_png_or_jpeg, structural_fault
-from cxrloc.datasets.images.pictures import decode_picture, format_name
+from cxrloc.datasets.images.formats.headers import is_png_or_jpeg, structural_fault
+from cxrloc.datasets.images.formats.pictures import decode_picture, format_name
 from cxrloc.datasets.radiograph import LoadedImage, Radiograph
 
 Item = TypeVar("Item")

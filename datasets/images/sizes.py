@@ -10,13 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from cxrloc.datasets.dicom.header import is_dicom
+from cxrloc.datasets.dicom.header import is_dicom, silence_pydicom
 from cxrloc.datasets.files.runs.workers import thread_pool
-from cxrloc.datasets.images.headers import PNG_SIGNATURE, is_png_or_jpeg, jpeg_size, png_size
-from cxrloc.datasets.images.pictures import LYING, may_be_turned, orientation
+from cxrloc.datasets.images.formats.headers import (
+    PNG_SIGNATURE,
+    is_png_or_jpeg,
+    jpeg_size,
+    png_size,
+)
+from cxrloc.datasets.images.formats.orientation import LYING, may_be_turned, orientation
 from cxrloc.datasets.progress import progress
 
 _FIRST_BYTES = 4096
+_LAST_BYTES = 1 << 14
 _MORE_BYTES = 1 << 18  # a JPEG's frame header may come after a colour profile and a thumbnail
 _CHUNK = 500
 _SIZE_TAGS = ["Rows", "Columns"]
@@ -35,8 +41,10 @@ def size_hw(path: Path) -> tuple[int, int]:
             width, height = _dicom_size(path)
         elif data.startswith(PNG_SIGNATURE):
             width, height = png_size(data)
+            data += _end(file)
         else:
-            width, height = _jpeg_size(data, file)
+            data = _up_to_frame(data, file)
+            width, height = jpeg_size(data)
     if is_png_or_jpeg(data) and may_be_turned(data) and orientation(path.read_bytes()) in LYING:
         width, height = height, width
     if min(width, height) < 1:
@@ -44,19 +52,29 @@ def size_hw(path: Path) -> tuple[int, int]:
     return height, width
 
 
-def _jpeg_size(data: bytes, rest: BinaryIO) -> tuple[int, int]:
+def _end(file: BinaryIO) -> bytes:
+    """The end of a PNG, where its orientation may stand."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(_FIRST_BYTES, end - _LAST_BYTES))
+    return file.read()
+
+
+def _up_to_frame(data: bytes, rest: BinaryIO) -> bytes:
+    """As much of a JPEG as states its size; its orientation comes before."""
     for more in (0, _MORE_BYTES):
         data += rest.read(more)
         try:
-            return jpeg_size(data)
+            jpeg_size(data)
         except ValueError:
             continue
-    return jpeg_size(data + rest.read())
+        return data
+    return data + rest.read()
 
 
 def _dicom_size(path: Path) -> tuple[int, int]:
     from pydicom import dcmread
 
+    silence_pydicom()
     try:
         # forced: files without a preamble are read, too
         header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=_SIZE_TAGS)

@@ -15,10 +15,11 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from cxrloc.datasets.files.coco.images import SizeOf
+from cxrloc.datasets.files.coco.images import SizeOf, odd_values
 from cxrloc.datasets.files.coco.read import NOTES, read_coco
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.labels.map import LabelMap
+from cxrloc.datasets.prepared.hashes import check_stated_hash
 from cxrloc.datasets.radiograph import Box, Radiograph
 
 
@@ -60,18 +61,22 @@ def load_coco(
 ) -> dict[str, Any]:
     """Read a COCO ground truth, ours or any tool's, as ours (`datasets.files.coco.read`).
 
-    What was changed or is doubtful is a UserWarning each, and in `coco["info"]["reading_notes"]`.
+    One of a prepared folder must be the file that the folder's manifest was written for. What was
+    changed or is doubtful is a UserWarning each, and in `coco["info"]["reading_notes"]`.
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if it is not JSON, lacks a section, or has inconsistent ids, names or boxes.
+        ValueError: if it is not JSON, lacks a section, has inconsistent ids, names or boxes, or was
+            changed since its folder was prepared.
     """
+    check_stated_hash(path)
     foreign = read_coco(path, labels, size_of)
-    if not foreign.notes:
+    notes = [*foreign.notes, *odd_values(foreign.coco["images"])]
+    if not notes:
         return foreign.coco
-    for note in foreign.notes:
+    for note in notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
-    return {**foreign.coco, "info": {**foreign.coco.get("info", {}), NOTES: list(foreign.notes)}}
+    return {**foreign.coco, "info": {**foreign.coco.get("info", {}), NOTES: notes}}
 
 
 def _image(

@@ -34,6 +34,7 @@ from cxrloc.datasets.files.checked import (
 from cxrloc.datasets.files.manifest import file_sha256, write_json
 from cxrloc.datasets.files.parse import csv_table, read_json, read_text
 from cxrloc.datasets.prepared.coco import select_images, to_coco
+from cxrloc.datasets.prepared.hashes import MANIFEST, check_hash
 from cxrloc.datasets.prepared.index_file import AGAIN, read_index, to_index
 from cxrloc.datasets.radiograph import Radiograph
 
@@ -74,12 +75,12 @@ class PreparedFolder:
 
     @property
     def hashed(self) -> tuple[Path, ...]:
-        """The files whose hashes are in the manifest."""
+        """The files whose hashes are compared before anything is read from the folder."""
         return self.index, self.folds, self.ground_truth
 
     @property
     def manifest(self) -> Path:
-        return self.path / "manifest.json"
+        return self.path / MANIFEST
 
     @property
     def pixel_cache(self) -> Path:
@@ -156,18 +157,21 @@ def write_prepared(
     write_json(files.ground_truth, coco)
     for stale in out.glob(files.ground_truth_of("*").name):  # an earlier run may have more folds
         stale.unlink()
-    for fold in range(k):
-        of_fold = {r.image_id for r in on_disk if folds[r.image_id] == fold}
-        write_json(files.ground_truth_of(fold), select_images(coco, of_fold))
-    official_test = {r.image_id for r in on_disk if official.get(r.image_id) == "test"}
     files.ground_truth_of_test.unlink(missing_ok=True)
+    parts = {
+        files.ground_truth_of(n): {r.image_id for r in on_disk if folds[r.image_id] == n}
+        for n in range(k)
+    }
+    official_test = {r.image_id for r in on_disk if official.get(r.image_id) == "test"}
     if official_test:
-        write_json(files.ground_truth_of_test, select_images(coco, official_test))
+        parts[files.ground_truth_of_test] = official_test
+    for path, images in parts.items():
+        write_json(path, select_images(coco, images))
     rows = [(r.image_id, r.patient_id, folds[r.image_id]) for r in on_disk]
     write_text(files.folds, _folds_text(rows))
     write_text(files.summary, summary)
     hashes = dict(manifest.get("hashes", {}))
-    hashes.update({path.name: file_sha256(path) for path in files.hashed})
+    hashes.update({path.name: file_sha256(path) for path in (*files.hashed, *parts)})
     facts = {"boxed_diseases": list(boxed_diseases), "k": k, "hashes": hashes}
     write_json(files.manifest, {**manifest, **facts})
 
@@ -224,11 +228,7 @@ def _read_manifest(files: PreparedFolder) -> dict[str, Any]:
         stated = known["hashes"].get(file.name)
         if stated is None:
             raise ValueError(f"{files.manifest} states no hash of {file.name}; {AGAIN}")
-        if stated != file_sha256(file):
-            raise ValueError(
-                f"{file} is not the file that {files.manifest.name} was written for (its hash "
-                f"differs: damaged, or changed by hand); {AGAIN}"
-            )
+        check_hash(file, stated)
     return manifest
 
 

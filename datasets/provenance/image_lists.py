@@ -1,8 +1,7 @@
 """Read and write lists of the images that a model was trained on, or is scored on.
 
 A training writes `training_images.csv` (image_id, patient_id, part) next to its bundle. The lists
-published by NIH, MURA, CheXpert, RSNA and ChestX-Det are read unchanged, with their patients. How
-names and patients of two lists are compared: `names.py` here.
+published by NIH, MURA, CheXpert, RSNA and ChestX-Det are read unchanged. `names.py` compares two.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ def _sexes(table: pd.DataFrame, warnings: ReaderWarnings) -> list[str]:
 def _ages(table: pd.DataFrame, warnings: ReaderWarnings) -> list[float]:
     """Years; NaN for 0, which the release writes for unknown ages, and for invalid values."""
     ages = pd.to_numeric(table["Age"], errors="coerce")
-    wrong = ages.isna() & (table["Age"] != "")
+    wrong = (ages.isna() | (ages < 0)) & (table["Age"] != "")
     warnings.warn("unreadable ages", table["image"][wrong].tolist())
     warnings.note("age unknown", table["image"][table["Age"] == ""].tolist())
     warnings.note("age 0 taken as unknown", table["image"][ages == 0].tolist())

@@ -32,7 +32,7 @@ from typing import Any
 import pandas as pd
 
 from cxrloc.datasets.files.keys import check_nih_patient, patient_key
-from cxrloc.datasets.files.parse import read_text
+from cxrloc.datasets.files.parse import naming, read_text
 from cxrloc.datasets.labels.names import NIH_DISEASES, NO_FINDING, canonical_label
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.readers.csv_text import first_row, named_file
@@ -226,10 +226,11 @@ def _radiographs(
     sexes = table["patientgender"].tolist() if "patientgender" in table else empty
     ages = age_in_years(table["patientage"].tolist() if "patientage" in table else empty, warnings)
     rows = zip(ids, paths, patients, views, texts, sexes, ages, strict=True)
-    return [
-        Radiograph(i, path, patient, view, labels[text], boxes.get(i, ()), FRAME_HW, sex, age)
-        for i, path, patient, view, text, sex, age in rows
-    ]
+    with naming(str(source)):
+        return [
+            Radiograph(i, path, patient, view, labels[text], boxes.get(i, ()), FRAME_HW, sex, age)
+            for i, path, patient, view, text, sex, age in rows
+        ]
 
 
 def _patients(

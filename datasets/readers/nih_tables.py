@@ -103,6 +103,9 @@ def age_in_years(texts: Sequence[str], counted: ReaderWarnings) -> list[float]:
     ages: dict[str, float] = {text: _age(text) for text in dict.fromkeys(texts)}
     odd = {text for text, age in ages.items() if text and math.isnan(age)}
     absurd = {text for text, age in ages.items() if age > MAXIMUM_AGE_YEARS}
+    if any(texts):  # else there is no such column, which is told
+        blank = [text for text in texts if not text]
+        counted.note("ages not stated", ["an empty cell"] if blank else [], len(blank))
     counted.warn("unreadable ages", [text for text in texts if text in odd])
     counted.note("ages over 120 years, read as unknown", [t for t in texts if t in absurd])
     ages.update(dict.fromkeys(sorted(absurd), math.nan))

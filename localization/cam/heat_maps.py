@@ -5,7 +5,7 @@ JSON under the metadata key `cxrloc`:
 
     {"kind": "heat_maps", "format": 1, "name": "my model", "aligned": false,
      "pairs": [["00000001_000.png", "Mass"], ...], "folds": {"00000001_000.png": 0} or null,
-     "notice": "Research use only, never a diagnosis"}
+     "hashed": true, "notice": "Research use only, never a diagnosis"}
 
 `pairs` lists the image (the ground truth's file name) and disease of each map, in order. The maps
 are the network's raw output, finite or not, of any scale, all the same size. Cells cover the square
@@ -14,8 +14,9 @@ If `aligned` is false they tile it like pixels; if true, cell i sees the area ar
 `cam_boxes.map_to_frame`). `folds` gives the test fold of the model that made an image's maps. If
 `probabilities` is true (guided_cam), the values mean the same on every image. A second tensor,
 `maps_without_markers`, may hold the maps of the same images after burned-in letters were removed;
-the key `removal` then gives the method: mask or inpaint. Write another model's maps with
-`write_heat_maps`, or with safetensors alone.
+the key `removal` then gives the method: mask or inpaint. Where `hashed` is true, the metadata key
+`cxrloc_sha256` holds the hash of all this, and a file with another content is refused. Write
+another model's maps with `write_heat_maps`, or with safetensors alone, without `hashed`.
 """
 
 from __future__ import annotations
@@ -32,11 +33,19 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from cxrloc.classification.network.content_hash import HASH
 from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 from cxrloc.datasets.images.markers import REMOVALS
 from cxrloc.localization.cam.boxes import map_to_frame, unit_map
-from cxrloc.localization.cam.map_metadata import FORMAT, KEY, KIND, map_metadata
+from cxrloc.localization.cam.map_metadata import (
+    FORMAT,
+    KEY,
+    KIND,
+    check_maps,
+    map_metadata,
+    maps_sha256,
+)
 
 SUFFIX = ".maps.safetensors"
 _TENSOR, _WITHOUT = "maps", "maps_without_markers"
@@ -190,6 +199,7 @@ def write_heat_maps(path: Path, heat_maps: HeatMaps) -> None:
         "pairs": heat_maps.pairs,
         "folds": None if heat_maps.folds is None else dict(heat_maps.folds),
         "probabilities": heat_maps.probabilities,
+        "hashed": True,
         "notice": RESEARCH_USE,
     }
     tensors = {_TENSOR: heat_maps.maps}
@@ -197,8 +207,10 @@ def write_heat_maps(path: Path, heat_maps: HeatMaps) -> None:
         tensors[_WITHOUT] = heat_maps.maps_without_markers
         metadata["removal"] = heat_maps.removal
     tensors = {name: np.ascontiguousarray(maps) for name, maps in tensors.items()}
+    text = json.dumps(metadata)
+    stated = {KEY: text, HASH: maps_sha256(tensors, text)}
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={KEY: json.dumps(metadata)})
+        save_file(tensors, temporary, metadata=stated)
 
 
 def read_heat_maps(path: Path) -> HeatMaps:
@@ -212,14 +224,15 @@ def read_heat_maps(path: Path) -> HeatMaps:
         raise FileNotFoundError(f"no heat maps at {path}; cxrloc localize writes them with --maps")
     try:
         with safe_open(str(path), framework="numpy") as handle:
-            text = (handle.metadata() or {}).get(KEY)
+            stated = handle.metadata() or {}
             names = list(handle.keys())
             tensors = {n: handle.get_tensor(n) for n in (_TENSOR, _WITHOUT) if n in names}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a valid .safetensors file: {error}") from error
-    metadata = map_metadata(path, text)
+    metadata = map_metadata(path, stated.get(KEY))
     if _TENSOR not in tensors:
         raise ValueError(f"{path}: expected a tensor {_TENSOR!r}, got {names}")
+    check_maps(path, tensors, stated, metadata)
     try:
         maps = HeatMaps(
             tuple(metadata["pairs"]),

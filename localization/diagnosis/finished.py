@@ -36,7 +36,7 @@ def read_done(
         then, now = record["manifest"], {**manifest, **source_facts(source)}
         same = all(then[key] == now[key] for key in ("config", "hashes", "image"))
         same = same and set(now["write"]) <= {"table", *then["write"]}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # no such file, or not written by this tool: the image is predicted again
     return record if same else None
 

@@ -6,14 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from cxrloc.datasets.dicom.header import silence_pydicom
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
     from pynetdicom.association import Association
+    from pynetdicom.events import Event
 
 TIMEOUT_S = 30
+_SLOWEST = 50_000  # bytes a second of a receiver that is waited for
 _PEER = re.compile(r"(?P<title>[^@\\]+)@(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>[0-9]{1,5})")
 
 
@@ -62,6 +66,7 @@ def presentation_contexts(files: Sequence[Path]) -> list[tuple[str, str]]:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
+    silence_pydicom()
     pairs: dict[tuple[str, str], None] = {}
     for path in files:
         try:
@@ -86,7 +91,7 @@ def associate(
         ConnectionError: when nobody answers or the receiver refuses.
         ModuleNotFoundError: without pynetdicom.
     """
-    from pynetdicom import AE
+    from pynetdicom import AE, evt
 
     entity = AE(ae_title=calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = TIMEOUT_S
@@ -94,11 +99,23 @@ def associate(
     for sop_class, syntax in contexts:
         entity.add_requested_context(sop_class, syntax)
     secured = None if tls is None else (tls, peer.host)
-    association = entity.associate(peer.host, peer.port, ae_title=peer.title, tls_args=secured)
+    association = entity.associate(
+        peer.host,
+        peer.port,
+        ae_title=peer.title,
+        tls_args=secured,
+        evt_handlers=[(evt.EVT_CONN_OPEN, _limit_waiting)],
+    )
     if not association.is_established:
         why = "refuses the connection" if association.is_rejected else "does not answer"
         raise ConnectionError(f"{peer.title} at {peer.host}:{peer.port} {why}")
     return association
+
+
+def _limit_waiting(event: Event) -> None:
+    """Give up a receiver that stops within a message: the library would wait for ever."""
+    association: Any = event.assoc  # its socket is there while it is opened
+    association.dul.socket.socket.settimeout(TIMEOUT_S)
 
 
 def store(association: Association, path: Path) -> str:
@@ -106,6 +123,7 @@ def store(association: Association, path: Path) -> str:
 
     The association is no longer established where no answer came.
     """
+    association.dimse_timeout = TIMEOUT_S + path.stat().st_size / _SLOWEST
     try:
         status = association.send_c_store(path)
     except (ValueError, RuntimeError) as error:  # no accepted context, or the connection is gone
@@ -117,7 +135,7 @@ def store(association: Association, path: Path) -> str:
         return f"{reason} ({type(error).__name__})"
     if "Status" not in status:
         association.abort()  # the remaining files need not wait as long
-        return f"the receiver hung up or did not answer in {TIMEOUT_S} s; see its log"
+        return "the receiver hung up or did not answer in time; see its log"
     code = int(status.Status)
     # B000 to BFFF are warnings: stored, with something left out or changed (PS3.4 B.2.3)
     return "" if code == 0 or code >> 12 == 0xB else f"the receiver answered with status {code:04X}"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from cxrloc.datasets.files.checked import LONGEST_SIDE
 from cxrloc.datasets.files.coco.masks import has_mask
 from cxrloc.datasets.files.coco.values import is_number, shown
 from cxrloc.localization.predictions.coco_names import CocoNames, has_category_name
@@ -48,7 +49,8 @@ def read_row(entry: Any, names: CocoNames, where: str) -> Row | None:
 def _box_xywh(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> list[float]:
     box: Any = entry.get("bbox")
     plain = type(box) is list and list(map(type, box)) == _FOUR_FLOATS  # in most files all are
-    if plain and math.isfinite(sum(box)) and any(box):
+    known = plain and math.isfinite(sum(box)) and any(box)
+    if known and min(box) >= -LONGEST_SIDE and max(box) <= LONGEST_SIDE:
         return list(box)
     no_box = box in (None, "", []) or (_is_box(box) and not any(box))
     if no_box and has_mask(entry.get("segmentation")):
@@ -63,6 +65,11 @@ def _box_xywh(entry: Mapping[str, Any], size_hw: tuple[int, int], where: str) ->
     if not _is_box(box):
         raise ValueError(
             f"{where}: bbox {shown(box)}, expected four finite numbers x, y, width, height"
+        )
+    if max(map(abs, box)) > LONGEST_SIDE:
+        raise ValueError(
+            f"{where}: bbox {shown(box)} lies outside any image: the largest ones have "
+            f"{LONGEST_SIDE} pixels a side. Correct or delete the entry"
         )
     return [float(v) for v in box]
 

@@ -16,7 +16,7 @@ only may be: the ground truth's boxes tell.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ import numpy as np
 from cxrloc.datasets.files.coco.annotations import OUTSIDE_PX
 from cxrloc.datasets.files.coco.images import SOURCE_ID
 from cxrloc.datasets.files.coco.masks import has_mask
-from cxrloc.datasets.files.manifest import write_json
+from cxrloc.datasets.files.manifest import write_json_list
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.localization.boxes import as_boxes, xywh_to_xyxy, xyxy_to_xywh
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.coco_names import CocoNames
@@ -94,11 +95,34 @@ def write_predictions(
     for key in sorted({key for values in extra.values() for key in values}):
         if key in _OWN_KEYS:
             raise ValueError(f"extra key {key!r} is one of the file's own keys: {_OWN_KEYS}")
-    entries = [
+    entries = (
         {**_entry(box, names), **extra.get((box.image_id, box.disease), {})}
         for box in localizations
-    ]
-    write_json(path, entries)
+    )
+    write_json_list(path, entries)
+
+
+def join_results(
+    joined: Path, parts: Sequence[Path], image_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Write several of our results files into one; return the entries of some images.
+
+    Only one part is in memory at a time: a hundred thousand images have a million boxes.
+
+    Args:
+        joined: file to write, the parts' entries in their order.
+        image_ids: `image_id` of the entries to return.
+    """
+    asked, kept = set(image_ids), list[dict[str, Any]]()
+
+    def entries() -> Iterator[dict[str, Any]]:
+        for part in parts:
+            results = read_json(part)
+            kept.extend(entry for entry in results if entry["image_id"] in asked)
+            yield from results
+
+    write_json_list(joined, entries())
+    return kept
 
 
 def read_predictions(path: Path, coco: Mapping[str, Any]) -> list[Localization]:

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ from cxrloc.datasets.progress import progress
 from cxrloc.datasets.provenance.image_lists import read_training_images
 from cxrloc.datasets.radiograph import Radiograph, label_matrix
 from cxrloc.detection.planning.fold_models import FoldModel, ModelFiles, plan_fold_models, unseen
+from cxrloc.localization.analyses.runtimes.config import CompareRuntimesConfig
 
 if TYPE_CHECKING:
     from cxrloc.classification.bundle.classifier import ClassifierBundle
@@ -57,31 +58,6 @@ PRECISIONS = {
     "openvino": ("auto", "fp32"),
     "openvino-int8": ("auto", "fp32"),
 }
-
-
-@dataclass(frozen=True)
-class CompareRuntimesConfig:
-    """Which models predict which images.
-
-    Attributes:
-        gate: run folder with one folder per test fold, or one bundle.
-        prepared: folder written by `cxrloc prepare`.
-        out: folder for the results.
-        folds: test folds of the run to predict, such as `0 1` (default: all).
-        images_per_fold: most images of a fold to predict, drawn at random.
-        seed: seed of the draw of images.
-    """
-
-    gate: Path
-    prepared: Path
-    out: Path
-    folds: list[int] | None = None
-    images_per_fold: int = 500
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.images_per_fold < 1:
-            raise ValueError(f"--images-per-fold {self.images_per_fold}: expected at least 1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ _JSON = ("application/dicom+json", "application/json")
 _DICOM = ("multipart/related", "application/dicom")
 _XML = ("application/dicom+xml", "application/xml", "text/xml")
 _ATTEMPTS = "tried 3 times"
+UNWANTED = (400, 409, 413, 415, 422)  # malformed, conflict, too large, unknown kind, not processed
 
 
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+){4,}")  # an IPv4 address has fewer parts
@@ -28,6 +29,10 @@ class ServerError(ConnectionError):
 
 class MissingError(ServerError):
     """The server does not have what was asked for."""
+
+
+class UnwantedError(ServerError):
+    """The server answers, and does not take what it was sent."""
 
 
 def without_uids(error: Exception) -> str:
@@ -81,6 +86,7 @@ def explained(url: str, what: str) -> Iterator[None]:
     Raises:
         ServerError: see there.
         MissingError: for a 404 or 410.
+        UnwantedError: for statuses that speak of what was sent.
         CredentialsError: as it is.
     """
     import requests
@@ -124,8 +130,9 @@ def _of_status(url: str, status: int, what: str) -> ServerError:
         return ServerError(f"{url}: it does not allow it (403): {what}")
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         return MissingError(f"{url}: it has no {what} ({status}); check the URL and the UIDs")
+    kind = UnwantedError if status in UNWANTED else ServerError
     known = {each.value: each.phrase for each in HTTPStatus}
-    return ServerError(f"{url}: it answers {status} {known.get(status, '')} for {what}".rstrip())
+    return kind(f"{url}: it answers {status} {known.get(status, '')} for {what}".rstrip())
 
 
 def _tls_fault(error: Exception) -> str:

@@ -7,7 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from cxrloc.datasets.dicom.web.credentials import basic_password, bearer_token
+from cxrloc.datasets.dicom.web.credentials import (
+    basic_password,
+    bearer_token,
+    is_readable_by_others,
+)
 from cxrloc.datasets.dicom.web.poller import Poller, Query, parse_query
 from cxrloc.datasets.dicom.web.server import DicomWebServer, is_unencrypted
 
@@ -35,6 +39,9 @@ def server_of(arguments: argparse.Namespace) -> DicomWebServer:
     elif password is not None:
         shown = basic_password(password)
     server = DicomWebServer(arguments.dicomweb, shown, arguments.trusted)
+    file = token or password
+    if file is not None and is_readable_by_others(file):
+        print(f"{file}: other users of this machine can read it; chmod 600 it", file=sys.stderr)
     if shown is not None and is_unencrypted(server.url):
         others = "others in the network can read the credentials and the images; use https"
         print(f"{server.url}: not encrypted: {others}", file=sys.stderr)

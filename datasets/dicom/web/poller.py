@@ -1,23 +1,29 @@
 """Look for new images on a DICOMweb server, again and again.
 
 A study is looked into when it is found first, and again when the server counts more objects in it
-than before. Of its images those are fetched that were not taken before.
+than before. Of its images those are fetched that were not taken before. What the server cannot send
+is asked for again with growing pauses, and the other studies go on.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from cxrloc.datasets.dicom import scope
-from cxrloc.datasets.dicom.web.answers import ServerError, without_uids
+from cxrloc.datasets.dicom.web.answers import MissingError, ServerError, without_uids
 from cxrloc.datasets.dicom.web.credentials import CredentialsError
 from cxrloc.datasets.dicom.web.server import DicomWebServer, Instance, Series
 
 _LOG = logging.getLogger("cxrloc.node")
+_DATES = re.compile(r"[0-9]{8}|[0-9]{8}-|-[0-9]{8}|[0-9]{8}-[0-9]{8}")
+_IN_A_ROW = 5  # studies that fail one after the other: then it is the server, and no more are tried
+_LONGEST_S = 3600.0  # pause before a study that failed is tried again
 _STOP_S = 1.0  # what a request has not fetched until then is fetched after a restart
 
 
@@ -40,15 +46,20 @@ def parse_query(text: str) -> Query:
     Raises:
         ValueError: for anything else, or a modality that the models cannot look at.
     """
-    from pydicom.datadict import tag_for_keyword
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
 
     try:
-        keys = dict(parse_qsl(text, strict_parsing=True))
+        pairs = parse_qsl(text, strict_parsing=True)
     except ValueError:
         raise ValueError(f"{text!r}, expected a query such as Modality=DX") from None
-    unknown = [key for key in keys if tag_for_keyword(key) is None]
-    if unknown:
-        raise ValueError(f"{unknown[0]!r}, expected a keyword of DICOM, such as StudyDate")
+    keys = dict(pairs)
+    for key, value in pairs:
+        if tag_for_keyword(key) is None:
+            raise ValueError(f"{key!r}, expected a keyword of DICOM, such as StudyDate")
+        if keys[key] != value:
+            raise ValueError(f"{key} is given twice; repeat --query instead")
+        if dictionary_VR(key) == "DA" and not _DATES.fullmatch(value):
+            raise ValueError(f"{key}={value}, expected YYYYMMDD, YYYYMMDD- or YYYYMMDD-YYYYMMDD")
     modality = keys.pop("Modality", None)
     if modality is None:
         return Query(keys, scope.MODALITIES)
@@ -62,6 +73,15 @@ class NoRoomError(Exception):
     """There is no room for another image now."""
 
 
+class _Failed:
+    """A study that could not be taken whole, and when it is tried again."""
+
+    def __init__(self, fault: str, every_s: float, before: _Failed | None) -> None:
+        self.fault = fault
+        self.pause: float = every_s if before is None else min(2 * before.pause, _LONGEST_S)
+        self.due = time.monotonic() + self.pause
+
+
 class Poller:
     """A thread that looks for new images, again and again.
 
@@ -72,6 +92,9 @@ class Poller:
         holds: whether an image (UID) was taken before; it is not fetched then.
         take: takes an image (a DICOM file); raises ValueError for one that is refused, which is not
             fetched again, and NoRoomError where it may be taken later.
+
+    Attributes:
+        fault: why the server could not be asked, or sent not all, at the last look; else empty.
     """
 
     def __init__(
@@ -84,11 +107,17 @@ class Poller:
     ) -> None:
         self.server, self.query, self.every_s = server, query, every_s
         self._holds, self._take_file = holds, take
-        self.fault = ""
+        self.fault = self._told = ""
         self._known: dict[str, str] = {}  # study -> how many objects it had
+        self._failed: dict[str, _Failed] = {}  # study -> what failed there
         self._refused: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
+
+    @property
+    def name(self) -> str:
+        """The server's URL; what is searched for may name a patient."""
+        return self.server.url
 
     def start(self) -> None:
         """Look from now on."""
@@ -101,50 +130,80 @@ class Poller:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            fault, told = "", ""
             try:
-                taken = self.look()
-                self.fault = ""
-                if taken:
-                    _LOG.info("%s: %d images taken", self.server.url, taken)
-            except (ServerError, CredentialsError, NoRoomError) as error:
-                self._fail(without_uids(error))
+                self.look()
+            except NoRoomError as error:
+                told = str(error)
+            except (ServerError, CredentialsError) as error:
+                fault = told = without_uids(error)
             except Exception as error:  # a fault of ours; its message may quote a file
-                self._fail(type(error).__name__)
+                fault = told = type(error).__name__
+            if told not in ("", self._told):  # once, not every 30 s
+                _LOG.warning("poller: %s", told)
+            self.fault, self._told = fault, told
             self._stop.wait(self.every_s)
-
-    def _fail(self, fault: str) -> None:
-        if fault != self.fault:  # once, not every 30 s
-            _LOG.warning("poller: %s", fault)
-        self.fault = fault
 
     def look(self) -> int:
         """Take what is new; returns how many images that is.
 
         Raises:
-            ServerError, CredentialsError: when the server fails.
+            ServerError, CredentialsError: when the server fails; what it has sent is taken.
             NoRoomError: later there may be room.
         """
-        taken = 0
-        for study, objects in self.server.studies(self.query.studies).items():
-            if self._stop.is_set():
-                break
-            if self._known.get(study) == objects != "":
-                continue
-            taken += self._take_study(study)
-            self._known[study] = objects
+        taken, in_a_row, failure = 0, 0, ""
+        try:
+            for study, objects in self.server.studies(self.query.studies):
+                if self._stop.is_set():
+                    break
+                if self._known.get(study) == objects != "":
+                    continue
+                before = self._failed.get(study)
+                if before is not None and time.monotonic() < before.due:
+                    failure = before.fault
+                    continue
+                number, fault = self._take_study(study)
+                taken += number
+                if not fault:
+                    self._known[study], in_a_row = objects, 0
+                    self._failed.pop(study, None)
+                    continue
+                self._failed[study] = _Failed(fault, self.every_s, before)
+                failure, in_a_row = fault, in_a_row + 1
+                if in_a_row == _IN_A_ROW:
+                    break
+        finally:
+            if taken:
+                _LOG.info("%s: %d images taken", self.server.url, taken)
+        if failure:
+            raise ServerError(failure)
         return taken
 
-    def _take_study(self, study: str) -> int:
-        chosen = [s for s in self.server.series(study) if s.modality in self.query.modalities]
-        return sum(self._take_series(series) for series in chosen)
+    def _take_study(self, study: str) -> tuple[int, str]:
+        """Take what is new in a study: how many images, and what went wrong with the others."""
+        taken, fault = 0, ""
+        try:
+            chosen = [s for s in self.server.series(study) if s.modality in self.query.modalities]
+            new = [instance for series in chosen for instance in self._new(series)]
+        except ServerError as error:
+            return 0, str(error)
+        for instance in new:
+            if self._stop.is_set():
+                break
+            try:
+                taken += self._take(instance)
+            except MissingError:  # deleted meanwhile
+                continue
+            except ServerError as error:
+                fault = str(error)
+        return taken, fault
 
-    def _take_series(self, series: Series) -> int:
-        new = [
+    def _new(self, series: Series) -> list[Instance]:
+        return [
             instance
             for instance in self.server.instances(series)
             if instance.uid not in self._refused and not self._holds(instance.uid)
         ]
-        return sum(self._take(instance) for instance in new if not self._stop.is_set())
 
     def _take(self, instance: Instance) -> bool:
         data = self.server.retrieve(instance)

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cxrloc.datasets.dicom.web.answers import ServerError, check_answer, explained
+from cxrloc.datasets.dicom.web.answers import UNWANTED, ServerError, check_answer, explained
 from cxrloc.datasets.dicom.web.credentials import Authorization, ShownCredentials
+from cxrloc.datasets.files.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -32,7 +33,6 @@ _LONGEST_UID = 64
 _CONNECT_S, _SILENT_S = 10, 60
 _PAGE = 1000
 _ALREADY_STORED = 0x0111  # Failure Reason: duplicate SOP Instance
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -95,20 +95,23 @@ class DicomWebServer:
         # pydicom's warnings quote values
         warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
-    def studies(self, filters: Mapping[str, str]) -> dict[str, str]:
-        """UID -> number of objects, as the server states it, of the studies that match.
+    def studies(self, filters: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """UID and number of objects, as the server states it, of the studies that match.
+
+        They are asked for page by page, and no page is kept.
 
         Args:
             filters: keyword -> value to match (PS3.18 8.3.4).
         """
         found = self._search(self._client.search_for_studies, "0020000D", filters, "search")
-        return {uid: _text(entry, "00201208") for uid, entry in found.items()}
+        for uid, entry in found:
+            yield uid, _text(entry, "00201208")
 
     def series(self, study: str) -> list[Series]:
         """All series of a study, in the server's order; empty if there is no such study."""
         search, asked = self._client.search_for_series, {"study_instance_uid": checked_uid(study)}
         found = self._search(search, "0020000E", {}, f"study {study}", **asked)
-        return [Series(study, uid, _text(entry, "00080060")) for uid, entry in found.items()]
+        return [Series(study, uid, _text(entry, "00080060")) for uid, entry in found]
 
     def instances(self, series: Series, uid: str | None = None) -> list[Instance]:
         """All objects of a series, or the one with this UID if it is there."""
@@ -121,8 +124,8 @@ class DicomWebServer:
             study_instance_uid=series.study,
             series_instance_uid=checked_uid(series.uid),
         )
-        kept = [each for each in found if uid in (None, each)]  # filters may be ignored
-        return [Instance(series, each, _text(found[each], "00080016")) for each in kept]
+        kept = ((each, entry) for each, entry in found if uid in (None, each))  # may be ignored
+        return [Instance(series, each, _text(entry, "00080016")) for each, entry in kept]
 
     def _search(
         self,
@@ -131,16 +134,23 @@ class DicomWebServer:
         filters: Mapping[str, str],
         what: str,
         **asked: str,
-    ) -> dict[str, Mapping[str, Any]]:
-        """UID at `tag` -> entry, page by page: a server may return fewer than it is asked for."""
-        found: dict[str, Mapping[str, Any]] = {}
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """UID at `tag` and entry, page by page: a server may return fewer than it is asked for."""
+        seen: set[str] = set()
         while True:
             with explained(self.url, what):
-                page = search(**asked, search_filters=dict(filters), limit=_PAGE, offset=len(found))
+                page = search(**asked, search_filters=dict(filters), limit=_PAGE, offset=len(seen))
                 entries = {_uid(entry, tag): entry for entry in page}
-            if not entries.keys() - found.keys():
-                return found
-            found |= {uid: entry for uid, entry in entries.items() if uid not in found}
+            new = entries.keys() - seen
+            if not new:
+                break
+            seen |= new
+            yield from ((uid, entry) for uid, entry in entries.items() if uid in new)
+        if len(entries) == _PAGE:  # again, whatever the offset
+            raise ServerError(
+                f"{self.url}: it lists {_PAGE} matches and never the next ones (it ignores offset)"
+                "; more may be there: ask for fewer, such as those since a StudyDate"
+            )
 
     def retrieve(self, instance: Instance) -> bytes:
         """The object as a DICOM file, in the transfer syntax in which the server holds it.
@@ -164,6 +174,7 @@ class DicomWebServer:
         What the server has already under the same UID counts as stored.
 
         Raises:
+            UnwantedError: if the server refuses them without saying which.
             ServerError: if the server cannot be reached; nothing is known of the files then.
         """
         from pydicom import dcmread
@@ -188,7 +199,7 @@ class DicomWebServer:
             try:
                 return self._client.store_instances(objects)
             except requests.HTTPError as error:
-                if error.response is None or error.response.status_code not in (400, 409):
+                if error.response is None or error.response.status_code not in UNWANTED:
                     raise
                 try:  # 409, and Orthanc's 400: none was stored, the answer says why
                     return Dataset.from_json(error.response.json())

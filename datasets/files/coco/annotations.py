@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cxrloc.datasets.files.checked import LONGEST_SIDE
 from cxrloc.datasets.files.coco.categories import Categories
 from cxrloc.datasets.files.coco.frames import check_frames, check_outlines
 from cxrloc.datasets.files.coco.images import Images
@@ -143,7 +144,8 @@ def _bbox(
     """The annotation's box x, y, width, height, or that around its mask."""
     bbox: Any = row.get("bbox")
     plain = type(bbox) is list and list(map(type, bbox)) == _FOUR_FLOATS  # in most files all are
-    if plain and math.isfinite(sum(bbox)) and bbox[2] > 0 and bbox[3] > 0:
+    known = plain and math.isfinite(sum(bbox)) and bbox[2] > 0 and bbox[3] > 0
+    if known and min(bbox) >= -LONGEST_SIDE and max(bbox) <= LONGEST_SIDE:
         return list(bbox)
     if segmentation is not None and (bbox in (None, "", []) or not any(_numbers(bbox))):
         counts["from mask"] += 1
@@ -159,6 +161,11 @@ def _bbox(
         also = "" if segmentation is not None or bbox else ", or a segmentation"
         raise ValueError(
             f"{here} has bbox {shown(bbox)}, expected [x, y, w, h] with w > 0 and h > 0{also}"
+        )
+    if max(map(abs, bbox)) > LONGEST_SIDE:
+        raise ValueError(
+            f"{here} has bbox {shown(bbox)}, outside any image: the largest ones have "
+            f"{LONGEST_SIDE} pixels a side. Correct or delete it"
         )
     return list(bbox)
 

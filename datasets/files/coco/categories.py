@@ -195,10 +195,18 @@ def _entry(disease: str, number: int, members: Sequence[_Named]) -> dict[str, An
     return {**entry, SOURCES: [[member.row["id"], member.name] for member in members]}
 
 
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
 def _notes(
     named: Sequence[_Named], used: Set[Key | None], labels: LabelMap | None
 ) -> tuple[str, ...]:
-    numbers = [c.name for c in named if not isinstance(c.row["name"], str)]
+    numbers = [c.name for c in named if _is_number(c.name)]
     also = (f"category names that are numbers, read as texts: {some(numbers)}",) if numbers else ()
     if labels is None:
         return also

@@ -67,7 +67,7 @@ def our_images(rows: Sequence[Any], where: str, size_of: SizeOf | None = None) -
         for key, image in by_id.items()
     ]
     notes = [f"image entries that repeat another one, left out: {repeated}"] if repeated else []
-    notes += _odd_facts(entries)
+    notes += _odd_ages(entries)
     return Images(entries, {key: int(n) for key, n in number_of.items()}, tuple(notes))
 
 
@@ -168,17 +168,9 @@ def _check_facts(entry: dict[str, Any], here: str) -> None:
         patient_key(entry.get("patient_id"))
 
 
-def _odd_facts(entries: Sequence[dict[str, Any]]) -> list[str]:
-    """Make absurd ages unknown, and count them and values that are in no usual form."""
-    old = [e for e in entries if not 0 <= (e.get("age_years") or 0) <= MAXIMUM_AGE_YEARS]
+def odd_values(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences that count sexes and views in no usual form; they stay as written."""
     notes = []
-    if old:
-        example = f"{old[0]['age_years']} for {old[0]['file_name']!r}"
-        notes.append(
-            f"ages outside 0 to {MAXIMUM_AGE_YEARS} years, read as unknown: {len(old)} ({example})"
-        )
-    for entry in old:
-        entry["age_years"] = None
     for fact, known in (("sex", SEXES), ("view", VIEWS)):
         values = (e.get(fact) for e in entries)
         odd = [str(value) for value in values if value not in (None, "", *known)]
@@ -186,6 +178,17 @@ def _odd_facts(entries: Sequence[dict[str, Any]]) -> list[str]:
             examples = some(list(map(shown, dict.fromkeys(odd))))
             notes.append(f"{fact} other than {', '.join(known)}: {len(odd)} images ({examples})")
     return notes
+
+
+def _odd_ages(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Make absurd ages unknown, and count them."""
+    old = [e for e in entries if not 0 <= (e.get("age_years") or 0) <= MAXIMUM_AGE_YEARS]
+    if not old:
+        return []
+    example = f"{old[0]['age_years']} for {old[0]['file_name']!r}"
+    for entry in old:
+        entry["age_years"] = None
+    return [f"ages outside 0 to {MAXIMUM_AGE_YEARS} years, read as unknown: {len(old)} ({example})"]
 
 
 def _checked(

@@ -60,15 +60,20 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 def temporary_folder() -> Iterator[Path]:
     """A folder for everything that this process and its libraries write to the system's own.
 
-    Removed at the end; those of dead processes are swept first.
+    Removed at the end; those of dead processes are swept first. A step's is beside that of the
+    process whose step it is: sockets are opened in it, whose paths may have 107 bytes.
     """
     before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
-    sweep(Path(tempfile.gettempdir()))
+    base = Path(tempfile.gettempdir())
+    while _TAG.fullmatch(base.name):
+        base = base.parent
+    sweep(base)
     with temporary_tag() as tag:
-        folder = tempfile.mkdtemp(prefix=f"{tag}-")
-        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        folder = base / tag
+        folder.mkdir(mode=0o700)
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
         try:
-            yield Path(folder)
+            yield folder
         finally:
             tempfile.tempdir = before
             os.environ.pop("TMPDIR")

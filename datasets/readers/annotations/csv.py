@@ -27,6 +27,7 @@ Error: no header, image column or finding column; a row with some coordinates on
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -114,6 +115,9 @@ def _read(
         for n, row in enumerate(rows, start=2)
         if any(str(value).strip() for value in row.values())
     ]
+    if "age" in columns.others:
+        unknown = [image.name for image in images if math.isnan(image.age_years)]
+        warnings.note("ages not stated", unknown)
     names = [name for image in images for name in (*image.present, *(b.name for b in image.boxes))]
     return _in_pixels(images, path, warnings), list(dict.fromkeys(names))
 

@@ -81,7 +81,9 @@ def _images(storage: Storage, parts: int) -> Iterator[ImageRows]:
     for number in range(parts):
         rows = read_part(storage, number)
         if rows is None:
-            raise OSError(f"{storage.url}: part {number} of the tables is gone; start again")
+            raise OSError(
+                f"{storage.url}: part {number} of the tables is gone or damaged; start again"
+            )
         yield from rows
 
 

@@ -3,7 +3,7 @@
 OUT/findings.parquet and OUT/boxes.parquet are folders of part-00000.parquet and so on, which
 pandas, pyarrow, DuckDB and Spark read as one table. A part holds the same images in both; its
 findings are written last. Both have the part's key: a hash of the models, the settings and its
-files. A part with another key is done again.
+files. A part with another key, or with rows other than those that were written, is done again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cxrloc.datasets.files.storage import Storage
 from cxrloc.localization.diagnosis.tables.rows import BOXES, FINDINGS, ImageRows, summary_of
 
 FINDINGS_TABLE, BOXES_TABLE = "findings.parquet", "boxes.parquet"
-_KEY, _MANIFEST = b"cxrloc_key", b"cxrloc_manifest"
+_KEY, _MANIFEST, _CONTENT = b"cxrloc_key", b"cxrloc_manifest", b"cxrloc_sha256"
 
 
 def part_key(manifest: Mapping[str, Any], facts: Sequence[Any]) -> str:
@@ -43,7 +43,9 @@ def write_part(
     boxes = [row for image in rows for row in image.boxes]
     findings = [row for image in rows for row in image.findings]
     for table, schema, held in ((BOXES_TABLE, BOXES, boxes), (FINDINGS_TABLE, FINDINGS, findings)):
-        made = pa.Table.from_pylist(held, schema=schema.with_metadata(about))
+        made = pa.Table.from_pylist(held, schema=schema)
+        content = _content(made.to_pylist(), about[_KEY])
+        made = made.replace_schema_metadata({**about, _CONTENT: content})
         with storage.whole_file(part_name(table, number)) as stream:
             pq.write_table(made, stream, compression="zstd")
 
@@ -58,13 +60,22 @@ def read_part(storage: Storage, number: int, key: str | None = None) -> list[Ima
         try:
             with storage.open(name) as stream:
                 read = pq.ParquetFile(stream).read()
-        except (OSError, pa.ArrowException):
+            rows = read.to_pylist()
+        except (OSError, ValueError, OverflowError, MemoryError, pa.ArrowException):
             return None
         about = read.schema.metadata or {}
-        if not read.schema.equals(schema) or (key and about.get(_KEY) != key.encode()):
+        stated = about.get(_KEY, b"")
+        if not read.schema.equals(schema) or (key and stated != key.encode()):
             return None
-        tables.append(read.to_pylist())
+        if about.get(_CONTENT) != _content(rows, stated):
+            return None
+        tables.append(rows)
     return _by_image(*tables)
+
+
+def _content(rows: Sequence[Mapping[str, Any]], key: bytes) -> bytes:
+    """Hash of the rows and the key: Parquet tells damage of few of its bytes."""
+    return hashlib.sha256(key + json.dumps(rows).encode()).hexdigest().encode()
 
 
 def part_name(table: str, number: int) -> str:

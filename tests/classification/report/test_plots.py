@@ -8,13 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from builders import read_pixels
 from cxrloc.classification.metrics.bootstrap import FloatArray
 from cxrloc.classification.metrics.ranking import classifier_metrics
 from cxrloc.classification.metrics.scored_images import ScoredImages
 from cxrloc.classification.report.folds import plot_epochs
-from cxrloc.classification.report.plots import COLOURS, MARKERS, panels, save_figure, titled
+from cxrloc.classification.report.plots import (
+    COLOURS,
+    MARKERS,
+    legend_below,
+    panels,
+    save_figure,
+    titled,
+)
 from cxrloc.classification.report.run_page import plot_losses, plot_roc
 
 
@@ -156,3 +164,16 @@ def test_the_same_figure_gives_the_same_bytes_and_the_notice_is_asked_for(
     if suffix == ".svg":
         assert b"Research use only" in one
         assert b"Research use only" not in bare
+
+
+@pytest.mark.parametrize(("length", "columns"), [(5, 4), (30, 2), (90, 1)])
+def test_a_legend_takes_fewer_columns_rather_than_pass_the_edges(length: int, columns: int) -> None:
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    names = [f"{i}".ljust(length, "x") for i in range(4)]
+
+    legend_below(figure, "", 4, handles=[Patch(label=name) for name in names])
+    figure.draw_without_rendering()
+
+    (legend,) = figure.legends
+    assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
+    assert [text.get_text() for text in legend.get_texts()] == names

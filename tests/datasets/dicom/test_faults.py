@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from cxrloc.datasets.dicom.complaints import complaint
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey, read_image
+from cxrloc.datasets.images.sizes import size_hw
+from cxrloc.localization.dicom_output.c_store import presentation_contexts
 from datasets.dicom.builders import lookup_table, smooth_pixels, write_dicom
 
 SURPLUS = "Corrupt JPEG data: 3 extraneous bytes before marker 0xd9"
@@ -202,3 +205,21 @@ def test_a_stream_of_fewer_bits_than_the_header_says_is_warned_of(
 def test_what_a_decoder_says_is_weighed(said: str, stream: bytes, fault: str | None) -> None:
     found = complaint(said, stream)
     assert (found is None) if fault is None else (found or "").startswith(fault)
+
+
+def test_no_warning_of_the_parser_reaches_the_terminal(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", smooth_pixels(8), syntax=ImplicitVRLittleEndian)
+    data = path.read_bytes()
+    stated = b"UI\x12\x00" + ImplicitVRLittleEndian.encode() + b"\0"
+    assert stated in data
+    other = b"UI\x14\x00" + ExplicitVRLittleEndian.encode() + b"\0"
+    path.write_bytes(data.replace(stated, other, 1))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        pydicom.dcmread(path, force=True).get("Rows")
+    assert said  # it does warn of it
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert size_hw(path) == read_image(path).size_hw == (48, 40)
+        assert presentation_contexts([path])
+    assert said == []

@@ -126,6 +126,21 @@ def test_windows_agree_with_pydicom_where_its_output_spans_the_whole_range(
     np.testing.assert_array_equal(read_grey(path), np.rint(shown * 255 / 4095))
 
 
+@pytest.mark.parametrize(
+    ("center", "width"),
+    [(0, 0), (0, 1), (0, -5), (1e300, 1e300), (-3000, 100), (99_999, 4)],
+)
+def test_the_second_window_counts_where_the_first_shows_nothing(
+    tmp_path: Path, center: float, width: float
+) -> None:
+    stored = smooth_pixels(12)
+    usable = {"WindowCenter": 1900, "WindowWidth": 1500}
+    expected = read_grey(write_dicom(tmp_path / "a.dcm", stored, usable, bits=12))
+    both = {"WindowCenter": [center, 1900], "WindowWidth": [width, 1500]}
+    read = read_grey(write_dicom(tmp_path / "b.dcm", stored, both, bits=12))
+    np.testing.assert_array_equal(read, expected)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_voi_lut_goes_before_the_window_and_holds_its_ends(tmp_path: Path, packed: bool) -> None:
     stored = np.array([[0, 10, 11, 12, 13, 4000]], np.uint16)

@@ -27,6 +27,7 @@ from cxrloc.datasets.images.read import (
 from cxrloc.datasets.images.transforms import fit_square
 from cxrloc.datasets.radiograph import Radiograph
 from datasets.dicom.builders import write_dicom
+from datasets.images.formats.builders import png
 
 RNG = np.random.Generator(np.random.PCG64(7))
 NOISE = RNG.integers(0, 256, (40, 30), dtype=np.uint8)
@@ -156,17 +157,11 @@ def test_every_way_to_a_network_keeps_twelve_bits_up_to_its_square(
     np.testing.assert_array_equal(fit_square(again.finest, 32), square)
 
 
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 def test_a_palette_is_looked_up(tmp_path: Path) -> None:
-    header = struct.pack(">IIBBBBB", 3, 1, 8, 3, 0, 0, 0)  # 3 x 1, 8 bits, palette
     palette = bytes([10, 10, 10, 200, 200, 200, 90, 90, 90])
     rows = zlib.compress(bytes([0, 1, 0, 2]))  # no filter; entries 1, 0, 2
-    chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", rows), (b"IEND", b""))
     path = tmp_path / "palette.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks))
+    path.write_bytes(png(rows, (b"PLTE", palette), size=(3, 1), colour=3))
     assert read_grey(path).tolist() == [[200, 10, 90]]
 
 
@@ -233,6 +228,11 @@ def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(tmp_path: Path) -> None
         (b"MM\x00*" + bytes(20), "a TIFF file"),
         (b"BM" + bytes(60), "a BMP file"),
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "a WebP file"),
+        (b"II+\x00\x08\x00" + bytes(20), "a TIFF file"),  # BigTIFF
+        (b"\x00\x00\x00\x1cftypheic" + bytes(20), "a HEIF, AVIF or video file"),
+        (b"\xff\x0a" + bytes(20), "a JPEG XL file"),
+        (b"\n<!DOCTYPE HTML><html>Sign in", "a web page file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer file"),
         (b"\xff\xd8 and no marker", "damaged JPEG: no marker at byte 2"),
     ],
 )

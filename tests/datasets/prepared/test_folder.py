@@ -93,6 +93,24 @@ def test_a_manifest_without_the_hash_of_a_file_is_refused(written: Path, name: s
         load_prepared(written)
 
 
+@pytest.mark.parametrize("part", ["", "_fold0", "_fold1", "_test"])
+def test_a_ground_truth_that_was_changed_afterwards_is_refused_by_name(
+    written: Path, tmp_path: Path, part: str
+) -> None:
+    path = written / f"ground_truth{part}.json"
+    assert load_coco(path)["categories"]
+    path.write_bytes(path.read_bytes().replace(b"Research", b"research"))
+    with pytest.raises(
+        ValueError, match=rf"ground_truth{part}\.json is not the file that manifest"
+    ):
+        load_coco(path)
+    elsewhere = tmp_path / "mine.json"  # whoever changes a copy does so on purpose
+    elsewhere.write_bytes(path.read_bytes())
+    assert load_coco(elsewhere)["categories"]
+    (tmp_path / "manifest.json").write_text('{"hashes": {"mine.json": "ab"}}')  # of another tool
+    assert load_coco(elsewhere)["categories"]
+
+
 def test_no_temporary_files_remain_and_a_second_writing_replaces_the_first(
     written: Path, tmp_path: Path
 ) -> None:

@@ -102,6 +102,14 @@ def test_frontal_only_leaves_the_laterals_out(chexpert_tree: Any) -> None:
     assert LATERAL not in index.official
 
 
+@pytest.mark.parametrize("age", ["-inf", "-5", "old", "1e999"])
+def test_an_age_that_is_no_age_is_counted(chexpert_tree: Any, age: str) -> None:
+    rows = [row(FRONTAL, NORMAL, f"Female,{age},Frontal,AP")]
+    index = chexpert.index(chexpert_tree(rows, VALID))
+    assert math.isnan(index.radiographs[0].age_years)
+    assert sum(count for kind, count in dict(index.warnings).items() if "ages" in kind) == 1
+
+
 def test_the_full_release_names_its_images_as_the_small_one_does(chexpert_tree: Any) -> None:
     small = chexpert.index(chexpert_tree(TRAIN, VALID)).radiographs
     full = [line.replace("-small/", "/") for line in TRAIN]

@@ -58,7 +58,7 @@ def test_the_first_version_of_the_label_file_has_ages_with_units_and_a_trailing_
     read = [r.age_years for r in index.radiographs]
     assert read[:2] == [58.0, 0.5]
     assert all(math.isnan(age) for age in read[2:])
-    assert dict(index.warnings) == {"ages over 120 years, read as unknown": 1}
+    assert dict(index.warnings) == {"ages not stated": 1, "ages over 120 years, read as unknown": 1}
     assert index.radiographs[0].patient_id == "1"
 
 
@@ -67,6 +67,14 @@ def test_an_age_that_is_no_age_is_counted(nih_tree: Any) -> None:
     index = nih.index(nih_tree([row], (), ((A,), ())))
     assert math.isnan(index.radiographs[0].age_years)
     assert dict(index.warnings) == {"unreadable ages": 1}
+
+
+@pytest.mark.parametrize("column", [0, 3])
+def test_an_absurdly_long_name_is_refused_with_the_files_name(nih_tree: Any, column: int) -> None:
+    cells = [A, "Mass", "0", "1", "40", "F", "AP", "2682", "2749", "0.143", "0.143"]
+    cells[column] = "x" * 1500
+    with pytest.raises(ValueError, match=r"Data_Entry_2017_v2020\.csv: .*over 1000 characters"):
+        nih.index(nih_tree([",".join(cells)], (), ((cells[0],), ())))
 
 
 def test_with_both_label_files_the_newer_is_read_and_said(nih_tree: Any) -> None:

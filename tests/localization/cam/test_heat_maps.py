@@ -43,6 +43,18 @@ def test_what_is_written_is_read(tmp_path: Path, changes: dict[str, Any]) -> Non
         assert read.without_markers.pairs == PAIRS
 
 
+def test_every_flipped_bit_of_a_file_of_ours_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "x.maps.safetensors"
+    write_heat_maps(path, some_maps(**BARE))
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(
+            whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :]
+        )
+        with pytest.raises(ValueError, match=r"x\.maps\.safetensors"):
+            read_heat_maps(path)
+
+
 def test_a_file_without_any_map_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x.maps.safetensors"
     write_heat_maps(path, HeatMaps((), np.zeros((0, 4, 4), np.float32), False, "none"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import pytest
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+from cxrloc.datasets.files.manifest import write_json_list
+from cxrloc.datasets.files.parse import read_json
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.masks import encode_mask
 from cxrloc.localization.predictions.results_file import (
+    join_results,
     parse_predictions,
     read_predictions,
     write_predictions,
@@ -54,6 +58,36 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p.json", boxes, TRUTH)
     assert read_predictions(tmp_path / "p.json", TRUTH) == boxes
     assert [path.name for path in tmp_path.iterdir()] == ["p.json"]  # nothing temporary stays
+
+
+def test_files_are_joined_in_their_order_and_the_entries_of_some_images_are_returned(
+    tmp_path: Path,
+) -> None:
+    parts = [tmp_path / f"{k}.json" for k in range(3)]
+    write_predictions(parts[0], [box(), box(image_id="b.png")], TRUTH)
+    write_predictions(parts[1], [], TRUTH)
+    write_predictions(parts[2], [box(score=0.1)], TRUTH)
+    kept = join_results(tmp_path / "all.json", parts, [7])
+    every = read_json(tmp_path / "all.json")
+    assert every == [entry for part in parts for entry in read_json(part)]
+    assert kept == [entry for entry in every if entry["image_id"] == 7]
+    assert [entry["score"] for entry in kept] == [0.9, 0.1]
+    join_results(tmp_path / "none.json", parts[1:2], [7])
+    assert read_predictions(tmp_path / "none.json", TRUTH) == []
+
+
+def test_files_are_joined_one_by_one_in_memory(tmp_path: Path) -> None:
+    parts = [tmp_path / f"{k}.json" for k in range(8)]
+    for part in parts:
+        write_json_list(part, [one(score=i / 1000) for i in range(1000)])
+    join_results(tmp_path / "all.json", parts, [])
+    peaks = []
+    for some in (parts[:2], parts):
+        tracemalloc.start()
+        join_results(tmp_path / "all.json", some, [])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_the_file_holds_coco_ids_xywh_names_and_the_extra_keys(tmp_path: Path) -> None:
@@ -163,6 +197,11 @@ def test_rounding_at_the_border_is_no_cut() -> None:
         (one(bbox=[1, 2, 3]), r"bbox \[1, 2, 3\], expected four finite numbers x, y, width"),
         (one(bbox=[1, 2, float("nan"), 4]), r"bbox \[1, 2, nan, 4\], expected four finite"),
         (one(bbox=[1, 2, float("inf"), 4]), r"bbox \[1, 2, inf, 4\], expected four finite"),
+        (
+            one(bbox=[1.0, 2.0, 1e308, 4.0]),
+            r"bbox \[1\.0, 2\.0, 1e\+308, 4\.0\] lies outside any image",
+        ),
+        (one(bbox=[-(2**31), 2, 3, 4]), r"bbox \[-2147483648, 2, 3, 4\] lies outside any image"),
         (one(bbox=[1, 2, "3", 4]), "expected four finite numbers"),
         (one(bbox=None), "bbox None, expected four finite numbers"),
         (one(score=float("nan")), "score nan, expected a finite number"),
@@ -175,10 +214,7 @@ def test_rounding_at_the_border_is_no_cut() -> None:
         ({**without("bbox"), "segmentation": {"size": [100, 200]}}, "neither RLE nor polygons"),
         ({**without("bbox"), "segmentation": "x"}, "neither RLE nor polygons"),
         ({**without("bbox"), "segmentation": {"counts": "abc"}}, "neither RLE nor polygons"),
-        (
-            {**without("bbox"), "segmentation": {"size": None, "counts": "a"}},
-            "neither RLE nor polygons",
-        ),
+        ({**without("bbox"), "segmentation": {"size": None, "counts": "a"}}, "neither RLE nor p"),
         ({**without("bbox"), "segmentation": [[1, 2]]}, r"neither .* polygons of three points"),
         ({**without("bbox"), "segmentation": [[1, 2, 3]]}, "neither RLE nor polygons"),
         ([1, 2], "expected an object, got list"),

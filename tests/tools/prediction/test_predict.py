@@ -122,7 +122,8 @@ def test_several_models_and_sizes_of_the_second_localizer_are_fused(
     out, maskrcnn = tmp_path / "out", ("--maskrcnn", str(tmp_path / "run"))
     fused = (*maskrcnn, "--ensemble", "--sizes", "96", "128")
     assert run(bundles["all"], images, out, *maskrcnn) == 2
-    assert "holds 2 trained models; name one" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"holds 2 trained models; name one, such as {folds[0]}, or give --ensemble" in error
     assert run(bundles["all"], images, out, *fused) == 0
     record = json.loads((out / "a.json").read_text())
     assert "mask_rcnn 4 x torch" in record["runtime"]

@@ -4,6 +4,8 @@ Four callers send at once; each sends an image again until it is acknowledged. T
 (SIGKILL) and started again. Then every image must have been answered by three objects, once: a
 second answer would have UIDs of its own. That a file arrives a second time under the same UID is
 counted too: it happens where the kill falls between the archive's word and the note of it.
+
+Or the node takes the images up from a DICOMweb server, and stores the results there.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrloc.tools.experiments.benchmarks.dicom_images import write_images
+from cxrloc.tools.experiments.benchmarks.images_in_store import images_in
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 CALLERS, OBJECTS = 4, 3
 _WAITING = 24  # images that the node takes at once, so that it is killed while it receives
 _PATIENCE_S = 600.0  # for a start, and without progress
-_STOP_S = 5.0
+_STOP_S, _AFTER_S = 5.0, 2.0  # it goes on for a while: it might answer something again
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Outcome:
         images: sent by the callers.
         kills: moments at which the node was killed: seconds since the begin.
         answers: image -> UID of each result that the archive has -> hash of its bytes.
-        arrived: files that the archive was sent, all times together.
+        arrived: files that the archive was sent; 0 for a DICOMweb server, which does not tell.
         changed: files that arrived again under the same UID with other bytes.
         acknowledged: sendings that the node has acknowledged.
         refused: sendings that it has put off, being full.
@@ -96,52 +99,64 @@ class Outcome:
 
     def table(self) -> str:
         """Describe it in lines."""
-        return "\n".join(
-            [
-                f"{self.images} images by {CALLERS} associations at once, {len(self.kills)} kills, "
-                f"{self.seconds:.0f} s",
-                f"answered {self.answered}, lost {self.images - self.answered}, "
-                f"answered twice {self.twice}",
-                f"acknowledged {self.acknowledged} times, put off {self.refused} times (full)",
-                f"files that arrived again under the same UID: {self.repeated}, "
-                f"with other bytes: {self.changed}",
-                f"stopped {self.stop_seconds:.1f} s after SIGTERM with status {self.status}",
-            ]
-        )
+        way = f"by {CALLERS} associations at once" if self.arrived else "on a DICOMweb server"
+        lines = [
+            f"{self.images} images {way}, {len(self.kills)} kills, {self.seconds:.0f} s",
+            f"answered {self.answered}, lost {self.images - self.answered}, "
+            f"answered twice {self.twice}",
+            f"acknowledged {self.acknowledged} times, put off {self.refused} times (full)",
+            f"files that arrived again under the same UID: {self.repeated}, "
+            f"with other bytes: {self.changed}",
+            f"stopped {self.stop_seconds:.1f} s after SIGTERM with status {self.status}",
+        ]
+        return "\n".join(lines if self.arrived else [*lines[:2], lines[-1]])
 
 
-def kill_campaign(gate: Path, images: int, kills: int, seed: int) -> Outcome:
-    """Send images to a node that is killed at random moments.
+def kill_campaign(
+    gate: Path, images: int, kills: int, seed: int, dicomweb: str | None = None
+) -> Outcome:
+    """Have images answered by a node that is killed at random moments.
 
     Args:
         gate: bundle of the gate.
         images: how many.
         kills: how often.
         seed: of the moments.
+        dicomweb: URL of a server that gets the images; otherwise they are sent to the node.
 
     Raises:
         RuntimeError: when nothing moves any more.
     """
     outcome, began = Outcome(images), time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, _archive(outcome) as archive:
-        ports = _free_ports(2)
-        node = _Node(Path(folder), gate, ports, archive)
-        files = write_images(Path(folder) / "images", images)
-        callers = [
-            threading.Thread(target=_call, args=(ports[0], files[n::CALLERS], outcome), daemon=True)
-            for n in range(CALLERS)
-        ]
-        try:
-            node.start()
-            for caller in callers:
-                caller.start()
-            _kill(node, kills, random.Random(seed), outcome, began)
-            _wait_for(outcome, images)
-            outcome.stop_seconds, outcome.status = node.stop()
-        finally:
-            node.kill()
+    with tempfile.TemporaryDirectory() as name:
+        folder, ports = Path(name), _free_ports(2)
+        files = write_images(folder / "images", images)
+        if dicomweb is None:
+            way: Any = _calls(ports[0], files, outcome)
+        else:
+            way = images_in(dicomweb, files, OBJECTS, outcome.answers)
+        with way as words:
+            node = _Node(folder, gate, ports, words)
+            try:
+                node.start()
+                _kill(node, kills, random.Random(seed), outcome, began)
+                _wait_for(outcome, images)
+                time.sleep(_AFTER_S)
+                outcome.stop_seconds, outcome.status = node.stop()
+            finally:
+                node.kill()
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+@contextmanager
+def _calls(port: int, files: Sequence[Path], outcome: Outcome) -> Iterator[list[str]]:
+    """Send files to a node from now on; yields its options, by which an archive gets results."""
+    with _archive(outcome) as archive:
+        for n in range(CALLERS):
+            sent = port, files[n::CALLERS], outcome
+            threading.Thread(target=_call, args=sent, daemon=True).start()
+        yield ["--send-to", f"ARCHIVE@127.0.0.1:{archive}"]
 
 
 def _kill(node: _Node, kills: int, rng: random.Random, outcome: Outcome, began: float) -> None:
@@ -156,7 +171,6 @@ def _kill(node: _Node, kills: int, rng: random.Random, outcome: Outcome, began: 
 
 
 def _wait_for(outcome: Outcome, images: int) -> None:
-    """Wait until so many images are answered."""
     until, last = time.monotonic() + _PATIENCE_S, -1
     while outcome.answered < images:
         if outcome.answered > last:
@@ -173,11 +187,11 @@ class _Node:
     folder: Path
     gate: Path
     ports: Sequence[int]
-    archive: int
+    words: Sequence[str]
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, wait: bool = True) -> None:
-        words = ["--gate", self.gate, "--send-to", f"ARCHIVE@127.0.0.1:{self.archive}"]
+        words = ["--gate", self.gate, *self.words]
         words += ["--port", self.ports[0], "--health-port", self.ports[1], "--queue", _WAITING]
         log = (self.folder / "node.log").open("ab")
         with log:

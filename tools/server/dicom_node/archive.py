@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrloc.datasets.dicom.web.answers import ServerError, without_uids
+from cxrloc.datasets.dicom.web.answers import ServerError, UnwantedError, without_uids
 from cxrloc.datasets.dicom.web.server import DicomWebServer
 from cxrloc.localization.dicom_output.c_store import Peer, associate, presentation_contexts, store
 from cxrloc.tools.server.dicom_node.sender import UnreachableError
@@ -65,5 +65,7 @@ class DicomWebArchive:
         """Store files in one request, as `Destination.send` describes."""
         try:
             yield from self.server.store(files)
+        except UnwantedError as error:
+            yield from ((file, without_uids(error)) for file in files)
         except ServerError as error:
             raise UnreachableError(without_uids(error)) from None

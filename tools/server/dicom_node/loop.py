@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from collections.abc import Callable
-from pathlib import Path
+
+from cxrloc.tools.server.dicom_node.durable_queue.reasons import describe
 
 _LOG = logging.getLogger("cxrloc.node")
 _PAUSE_S = 5.0
-
-
-def describe(error: BaseException) -> str:
-    """Say what an error is and where it was raised, not its message, which may quote a file."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-    return f"{type(error).__name__}{why}{where}"
 
 
 class Loop:

@@ -17,7 +17,7 @@ a limb, an object without pixels) is refused by a status that says why.
 
 --dicomweb stores results by STOW-RS at a DICOMweb server, too. With --query the node also looks
 there for images and takes those that it has not answered: all that match, old ones too, so bound it
-by a date where you mean new ones (Modality=DX&StudyDate=20260101-).
+by a date where you mean new ones (Modality=DX&StudyDate=20261101-).
 
 Results that a destination does not take are sent again with growing pauses; after 8 refusals, or 3
 days without an answer, the image goes to FOLDER/failed with the reason. --status lists those, and
@@ -38,33 +38,35 @@ import hashlib
 import importlib
 import json
 import logging
+import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cxrloc.configs.command_line import run_tool
 from cxrloc.datasets.dicom.web.options import pollers, server_of
+from cxrloc.datasets.files.addresses import LOOPBACK
 from cxrloc.datasets.files.manifest import file_sha256
 from cxrloc.datasets.files.runs.locks import BeingWrittenError, writes_folder
 from cxrloc.datasets.files.runs.stopping import tidied
 from cxrloc.localization.dicom_output.c_store import parse_peer
-from cxrloc.tools.server.dicom_node.callers import Callers, check_callers
 from cxrloc.tools.server.dicom_node.durable_queue.database import FILE_NAME
 from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds, DurableQueue
 from cxrloc.tools.server.dicom_node.durable_queue.repair import repair, requeue
 from cxrloc.tools.server.dicom_node.durable_queue.summary import summary
-from cxrloc.tools.server.dicom_node.intake import Intake
 from cxrloc.tools.server.dicom_node.options import TLS, node_parser
+from cxrloc.tools.server.dicom_node.receiving.callers import Callers, check_callers
+from cxrloc.tools.server.dicom_node.receiving.intake import Intake
 
 if TYPE_CHECKING:
     from cxrloc.datasets.dicom.web.server import DicomWebServer
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser
     from cxrloc.localization.dicom_output.origin import Origin
-    from cxrloc.tools.server.dicom_node.receiver import Receiver
+    from cxrloc.tools.server.dicom_node.receiving.receiver import Receiver
     from cxrloc.tools.server.dicom_node.sender import Destination
     from cxrloc.tools.server.dicom_node.service import Node
     from cxrloc.tools.server.dicom_node.status_pages import NodeMetrics, StatusServer
 
-_GRACE_S = 4.0  # of SIGTERM, for the image in hand
+_GRACE_S = 3.5  # of SIGTERM, for what is in hand; its child processes may take a second more
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,6 +92,8 @@ def _run(arguments: argparse.Namespace) -> int:
             return _serve(arguments)
     except BeingWrittenError as error:
         raise ValueError(str(error).replace("--out", "--folder")) from None
+    except sqlite3.Error as error:  # while it starts; later each part tries again
+        raise ValueError(f"{arguments.folder / FILE_NAME}: {error}") from None
 
 
 def _operate(arguments: argparse.Namespace) -> int:
@@ -164,13 +168,15 @@ def _archives(arguments: argparse.Namespace, web: DicomWebServer | None) -> list
     from cxrloc.tools.server.http.tls import client_context
 
     archives: dict[str, Destination] = {} if web is None else {web.url: DicomWebArchive(web)}
-    for word in arguments.send_to:
+    for word in dict.fromkeys(arguments.send_to):
         peer = parse_peer(word.removeprefix(TLS))
         tls = (
             client_context(arguments.certificate, arguments.key, arguments.trusted)
             if word.startswith(TLS)
             else None
         )
+        if str(peer) in archives:
+            raise ValueError(f"--send-to {peer} is given with {TLS} and without; expected one")
         archives[str(peer)] = Archive(peer, arguments.aet, tls)
     return list(archives.values())
 
@@ -189,7 +195,7 @@ def _digest(diagnoser: Diagnoser, origin: Origin) -> str:
 
 
 def _receiver(arguments: argparse.Namespace, queue: DurableQueue) -> Receiver:
-    from cxrloc.tools.server.dicom_node.receiver import Receiver
+    from cxrloc.tools.server.dicom_node.receiving.receiver import Receiver
     from cxrloc.tools.server.http.tls import server_context
 
     tls = (
@@ -204,11 +210,12 @@ def _receiver(arguments: argparse.Namespace, queue: DurableQueue) -> Receiver:
 
 def _pages(arguments: argparse.Namespace, node: Node, metrics: NodeMetrics) -> StatusServer:
     from cxrloc.tools.server.dicom_node.status_pages import StatusServer, status_app
-    from cxrloc.tools.server.http.access import LOOPBACK, read_token
+    from cxrloc.tools.server.http.access import read_token
 
     token = None if arguments.token_file is None else read_token(arguments.token_file)
     host = arguments.host if token or arguments.host in LOOPBACK else LOOPBACK[0]
-    app = status_app(node.queue, metrics, node.faults, token)
+    metrics.watch(node.others)
+    app = status_app(node.queue, metrics, node.faults, node.others, token)
     return StatusServer(app, host, arguments.health_port, arguments.certificate, arguments.key)
 
 

@@ -17,8 +17,8 @@ from cxrloc.configs.command_line import (
 from cxrloc.datasets.dicom.web.options import add_polling_options
 from cxrloc.localization.diagnosis.engines.options import count
 from cxrloc.localization.dicom_output.c_store import checked_title, parse_peer
-from cxrloc.tools.server.dicom_node.callers import parse_caller
 from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds
+from cxrloc.tools.server.dicom_node.receiving.callers import parse_caller
 
 Parsed = TypeVar("Parsed")
 TLS = "tls://"  # before a destination that is sent to by TLS
@@ -110,8 +110,9 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 
 def _destination(word: str) -> str:
-    parse_peer(word.removeprefix(TLS))
-    return word
+    word = word.strip()
+    peer = parse_peer(word.removeprefix(TLS))
+    return f"{TLS}{peer}" if word.startswith(TLS) else str(peer)
 
 
 def _checked(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:

@@ -18,8 +18,8 @@ from cxrloc.localization.dicom_output.output import (
 )
 from cxrloc.localization.dicom_output.source import parse_source
 from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue, Job
+from cxrloc.tools.server.dicom_node.durable_queue.reasons import describe
 from cxrloc.tools.server.dicom_node.durable_queue.spool import sync
-from cxrloc.tools.server.dicom_node.loop import describe
 
 if TYPE_CHECKING:
     from cxrloc.localization.diagnosis.diagnoser import Diagnoser

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from cxrloc.tools.server.dicom_node.durable_queue.deliveries import Delivery
 from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue
-from cxrloc.tools.server.dicom_node.loop import describe
+from cxrloc.tools.server.dicom_node.durable_queue.reasons import describe
 
 _LOG = logging.getLogger("cxrloc.node")
 
@@ -68,6 +68,7 @@ class Sender:
         self.queue, self.destination = queue, destination
         self.patience = patience or Patience()
         self._silent = 0  # attempts in a row that did not reach it
+        self.fault = ""  # why the last attempt failed
 
     def step(self) -> bool:
         """Send one image's files; returns False if nothing was due."""
@@ -83,28 +84,30 @@ class Sender:
                 else:
                     deliveries.sent(delivery, file)
         except UnreachableError as error:
-            self._unreachable(str(error))
+            self._unreachable(delivery, str(error))
             return True
         except (OSError, ValueError) as error:  # of a file that is gone or damaged
             refusals.append(describe(error))
-        self._silent = 0
+        self._silent, self.fault = 0, ""
         if refusals:
             self._refused(delivery, refusals[0])
         return True
 
-    def _unreachable(self, reason: str) -> None:
+    def _unreachable(self, delivery: Delivery, reason: str) -> None:
         name, deliveries = self.destination.name, self.queue.deliveries
         self._silent += 1
+        self.fault = f"{name}: {reason}"
         pause = self.patience.pause(self._silent)
         _LOG.warning("%s: %s; again in %.0f s", name, reason, pause)
         hours = self.patience.unreachable / 3600
-        for delivery in deliveries.older(name, self.queue.clock() - self.patience.unreachable):
-            _LOG.error("%s: given up, %s: %s", delivery.key, name, reason)
-            deliveries.give_up(delivery, f"not reached for {hours:.0f} hours: {reason}")
-        deliveries.unreachable(name, reason, pause)
+        for old in deliveries.older(name, self.queue.clock() - self.patience.unreachable):
+            _LOG.error("%s: given up, %s: %s", old.key, name, reason)
+            deliveries.give_up(old, f"not reached for {hours:.0f} hours: {reason}")
+        deliveries.unreachable(delivery, reason, pause)
 
     def _refused(self, delivery: Delivery, reason: str) -> None:
         attempts = delivery.attempts + 1
+        self.fault = f"{self.destination.name}: {reason}"
         if attempts >= self.patience.refusals:
             _LOG.error("%s: given up, %s: %s", delivery.key, self.destination.name, reason)
             self.queue.deliveries.give_up(delivery, f"refused {attempts} times: {reason}")

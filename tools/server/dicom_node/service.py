@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from cxrloc.datasets.dicom.web.poller import Poller
 from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue
 from cxrloc.tools.server.dicom_node.loop import Loop
 from cxrloc.tools.server.dicom_node.predictor import Predictor
@@ -17,11 +18,18 @@ from cxrloc.tools.server.dicom_node.sender import Destination, Sender
 
 _LOG = logging.getLogger("cxrloc.node")
 _POLL_S = 1.0  # how soon another process's `--requeue` is seen
-STOP_S = 3.5  # to finish what is in hand
+STOP_S = 3.0  # to finish what is in hand
 
 
 class Door(Protocol):
-    """A way in, or a page: something that runs in threads of its own."""
+    """A way in, or a page: something that runs in threads of its own.
+
+    Attributes:
+        fault: why it does not work; empty while it does.
+    """
+
+    @property
+    def fault(self) -> str: ...
 
     def start(self) -> None: ...
 
@@ -48,13 +56,29 @@ class Node:
         self._open: list[Door] = []
         idle = partial(self.queue.wait, _POLL_S)
         self.loops = [Loop("predictor", self.predictor.step, idle)]
-        for destination in self.destinations:
-            sender = Sender(self.queue, destination)
-            self.loops.append(Loop(f"sender to {destination.name}", sender.step, idle))
+        self.senders = [Sender(self.queue, destination) for destination in self.destinations]
+        for sender in self.senders:
+            name = f"sender to {sender.destination.name}"
+            self.loops.append(Loop(name, sender.step, idle))
 
     def faults(self) -> list[str]:
-        """Say what does not work now; a destination that does not answer is no fault of a node."""
-        return [f"the {loop.name} fails: {loop.fault}" for loop in self.loops if loop.fault]
+        """Say which parts of the node do not work now; for others' faults see `others`."""
+        loops = [f"the {loop.name} fails: {loop.fault}" for loop in self.loops if loop.fault]
+        doors = [door for door in self._open if not isinstance(door, Poller)]
+        loops += [f"the {type(door).__name__}: {door.fault}" for door in doors if door.fault]
+        return loops + [f"the queue: {fault}" for fault in [self.queue.fault()] if fault]
+
+    def others(self) -> dict[str, dict[str, str]]:
+        """Name those whom the node depends on, each with what fails there; empty if nothing does.
+
+        A restart of the node would not mend it.
+        """
+        sources: dict[str, str] = {}
+        for door in self.doors:
+            if isinstance(door, Poller):  # one for each query
+                sources[door.name] = sources.get(door.name) or door.fault
+        destinations = {sender.destination.name: sender.fault for sender in self.senders}
+        return {"sources": sources, "destinations": destinations}
 
     def run(self) -> None:
         """Work until the main thread is interrupted; what is in hand is finished."""
@@ -82,9 +106,12 @@ class Node:
             loop.stop()
         self.queue.wake()
         until = time.monotonic() + STOP_S
-        try:
-            while self._open:
-                self._open.pop().stop()
-        finally:
-            for loop in self.loops:
-                loop.join(max(until - time.monotonic(), 0.0))
+        # at once: none may wait for what another waits for, such as a server that does not answer
+        closing = [threading.Thread(target=door.stop, daemon=True) for door in self._open]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join(max(until - time.monotonic(), 0.0))
+        for loop in self.loops:
+            loop.join(max(until - time.monotonic(), 0.0))
+        self._open.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ from cxrloc.tools.server.http.metrics import SECONDS
 if TYPE_CHECKING:
     import uvicorn
 
+Others = Callable[[], Mapping[str, Mapping[str, str]]]  # see `Node.others`
+
 
 class NodeMetrics:
     """Figures of a node for Prometheus; what is counted is counted on over restarts."""
@@ -46,6 +48,10 @@ class NodeMetrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+
+    def watch(self, others: Others) -> None:
+        """Show sources and destinations from now on, and which of them fail."""
+        self.registry.register(_OthersCollector(others))
 
     def observe(self, stage: str, seconds: float) -> None:
         """Note what a stage of an image took."""
@@ -79,10 +85,24 @@ class _QueueCollector(Collector):
         yield events
 
 
+class _OthersCollector(Collector):
+    def __init__(self, others: Others) -> None:
+        self.others = others
+
+    def collect(self) -> Iterator[Metric]:
+        meaning = "Whether the last attempt to ask or to send failed there (1) or not (0)"
+        failing = GaugeMetricFamily("cxrloc_node_failing", meaning, labels=["role", "name"])
+        for role, members in self.others().items():
+            for name, fault in members.items():
+                failing.add_metric([role.removesuffix("s"), name], bool(fault))
+        yield failing
+
+
 def status_app(
     queue: DurableQueue,
     metrics: NodeMetrics,
     faults: Callable[[], Sequence[str]],
+    others: Others,
     token: str | None,
 ) -> GuardedApp:
     """Build the two pages.
@@ -90,13 +110,19 @@ def status_app(
     Args:
         queue: whose images are counted.
         metrics: what /metrics shows.
-        faults: what is wrong now; /healthz is 503 where something is.
+        faults: what is wrong with the node now; /healthz is 503 where something is.
+        others: those whom the node depends on, which it names there.
         token: what clients of /metrics must send; None accepts those on this machine.
     """
 
     def healthz(request: Request) -> Response:
-        wrong = list(faults())
-        content = {"status": "; ".join(wrong) or "ok", "images_waiting": queue.load()[0]}
+        wrong, known = list(faults()), others()
+        failing = [fault for members in known.values() for fault in members.values() if fault]
+        content = {
+            "status": "; ".join([*wrong, *failing]) or "ok",
+            "images_waiting": queue.load()[0],
+            **{role: {n: f or "ok" for n, f in members.items()} for role, members in known.items()},
+        }
         return JSONResponse(content, 503 if wrong else 200)
 
     def metrics_page(request: Request) -> Response:
@@ -112,7 +138,10 @@ class StatusServer:
     Attributes:
         host: address to listen on.
         port: port to listen on.
+        fault: none that could still be shown.
     """
+
+    fault = ""
 
     def __init__(
         self,

@@ -18,12 +18,14 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cxrloc.datasets.files.addresses import LOOPBACK
+from cxrloc.datasets.files.parse import read_text
 from cxrloc.tools.server.http.problems import ProblemError, problem_response
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPEN_PATHS = ("/healthz",)
 _ASK = {"WWW-Authenticate": 'Basic realm="cxrloc", charset="UTF-8", Bearer realm="cxrloc"'}
 _MIN_TOKEN = 16
+_SHOWN = 200  # characters of what a client says
 _IN_ALL = 10  # with the usual limits 200 MB in 20 minutes: 1.3 Mbit/s
 # NiceGUI's page has its scripts and templates inside; 'self' is this server alone
 _POLICY = {
@@ -43,7 +45,7 @@ def read_token(path: Path) -> str:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no token file at {path}; make one: openssl rand -hex 32 > {path}")
-    token = path.read_text(encoding="utf-8").strip()
+    token = read_text(path).strip()
     if not re.fullmatch(rf"[!-~]{{{_MIN_TOKEN},}}", token):
         raise ValueError(
             f"{path}: expected one line of at least {_MIN_TOKEN} characters without spaces; "
@@ -113,7 +115,7 @@ def _foreign_page(headers: Headers) -> ProblemError | None:
     origin = headers.get("origin", "")
     if not origin or origin.partition("://")[2] == headers.get("host", ""):
         return None
-    return ProblemError(403, f"pages from {origin} may not use this server")
+    return ProblemError(403, f"pages from {origin[:_SHOWN]} may not use this server")
 
 
 def _shown_token(authorization: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from cxrloc.datasets.dicom.header import is_dicom, parse_header
-from cxrloc.datasets.images.headers import (
+from cxrloc.datasets.images.formats.headers import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
     jpeg_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from cxrloc.datasets.dicom.web.credentials import (
     basic_password,
     bearer_token,
 )
+from cxrloc.datasets.dicom.web.options import add_server_options, server_of
 from cxrloc.datasets.dicom.web.server import (
     DicomWebServer,
     Instance,
@@ -154,6 +156,7 @@ def test_what_was_stored_is_what_the_server_names(told: Told, image: Path) -> No
     for answer, said in (
         (Answer(200, "text/html", PAGE), "answers with text/html"),
         (Answer(400, body=PAGE), "it answers 400 Bad Request"),
+        (Answer(413, "text/html", PAGE), "it answers 413"),
         (Answer(401), r"\(401\)"),
         (Answer(405), "it answers 405"),
     ):
@@ -178,7 +181,7 @@ def test_credentials_come_from_a_file_that_may_change(told: Told, tmp_path: Path
     server.series(STUDY)
     file.write_text("second")
     server.series(STUDY)
-    file.write_text("name:pass:wörd\r\n")
+    file.write_text("\ufeffname:pass:wörd\r\n")  # as Windows' editors write it
     DicomWebServer(told.url, basic_password(file)).series(STUDY)
     basic = "Basic bmFtZTpwYXNzOnfDtnJk"
     assert [h["Authorization"] for h in told.headers] == ["Bearer first", "Bearer second", basic]
@@ -193,6 +196,21 @@ def test_credentials_come_from_a_file_that_may_change(told: Told, tmp_path: Path
     file.write_text("only a name")
     with pytest.raises(CredentialsError, match="expected one line NAME:PASSWORD"):
         basic_password(file)
+
+
+def test_credentials_that_others_can_read_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("token")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--trusted", type=Path)
+    add_server_options(parser, "")
+    words = ["--dicomweb", "https://pacs/dicom-web", "--dicomweb-token", str(file)]
+    for mode, said in ((0o600, ""), (0o640, f"{file}: other users of this machine can read it")):
+        file.chmod(mode)
+        server_of(parser.parse_args(words))
+        assert capsys.readouterr().err.partition(";")[0].strip() == said
 
 
 def test_credentials_are_not_shown_to_another_server(told: Told, tmp_path: Path) -> None:

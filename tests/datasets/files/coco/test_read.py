@@ -187,6 +187,8 @@ REFUSED = [
     (one(bbox=..., segmentation=[[1, 2, 3, 4]]), "annotation 1 has bbox None"),
     (one(bbox=[10, 20, True, 40]), r"annotation 1 has bbox \[10, 20, True, 40\]"),
     (one(bbox=[10, 20, 10**400, 40]), "annotation 1 has bbox"),
+    (one(bbox=[10.0, 20.0, 30.0, 1e300]), r"annotation 1 has bbox .*1e\+300\], outside any image"),
+    (one(bbox=[10, -(2**31), 30, 2**31 + 40]), r"annotation 1 has bbox .*, outside any image"),
     (one(id=..., bbox="x"), "annotation entry 0 has bbox 'x'"),
     (one(iscrowd="maybe"), "annotation 1 has iscrowd 'maybe', expected 0 or 1"),
     (one(segmentation="x"), "annotation 1: segmentation is neither RLE nor polygons: 'x'"),
@@ -223,6 +225,13 @@ REFUSED = [
 def test_what_is_wrong_is_refused_with_its_entry(coco: Any, message: str) -> None:
     with pytest.raises(ValueError, match=rf"^gt\.json.*{message}"):
         our_coco(coco, "gt.json")
+
+
+@pytest.mark.parametrize("name", [7, "7", "1.5", "-3e2", "nan"])
+def test_a_category_whose_name_is_a_number_is_counted(name: int | str) -> None:
+    notes = our_coco(one(categories__name=name), "gt.json").notes
+    assert [n for n in notes if "category names that are numbers" in n and str(name) in n]
+    assert not any("numbers" in note for note in our_coco(one(), "gt.json").notes)
 
 
 def test_synonyms_in_one_file_need_a_word() -> None:

@@ -103,6 +103,23 @@ def test_what_libraries_write_to_the_systems_folder_goes_with_the_run(
     assert os.environ["TMPDIR"] == tempfile.gettempdir() == str(tmp_path)
 
 
+def test_a_step_opens_sockets_in_a_folder_beside_that_of_its_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A socket's path may have 107 bytes; the loaders of a training share memory through some."""
+    share = (
+        "from cxrloc.datasets.files.runs.temporaries import temporary_folder as own\n"
+        "from multiprocessing.connection import Listener\n"
+        "with own() as folder, Listener(family='AF_UNIX'):\n"
+        "    print(folder.parent)"
+    )
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with temporary_folder() as folder:
+        step = subprocess.run([sys.executable, "-c", share], capture_output=True, text=True)
+        assert step.stdout == f"{folder.parent}\n", step.stderr
+        assert not [*folder.iterdir()]
+
+
 def test_a_folder_is_scanned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scanned: list[Path] = []
     monkeypatch.setattr(temporaries, "sweep", scanned.append)

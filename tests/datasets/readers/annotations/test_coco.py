@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cxrloc.datasets.prepared.coco import to_coco
+from cxrloc.datasets.prepared.coco import load_coco, to_coco
 from cxrloc.datasets.radiograph import Box
 from cxrloc.datasets.readers.annotations import coco
 
@@ -114,6 +114,19 @@ def test_a_ground_truth_of_ours_is_prepared_to_the_same(folder: Folder) -> None:
     assert {(r.patient_id, r.view, r.sex, r.age_years) for r in again.radiographs} == {
         ("7", "PA", "F", 61.0)
     }
+
+
+def test_sexes_and_views_in_no_usual_form_are_counted_once(folder: Folder) -> None:
+    facts: dict[str, Any] = {"sex": "X", "view": "AXIAL"}
+    root = folder("a.png", "b.png")
+    folder({"a.json": json.dumps(document("a.png", "b.png", **facts))})
+    lines = coco.index(root).warnings.lines()
+    for fact in ("sexes other than F and M", "views by other names than the usual ones"):
+        assert [line.split()[0] for line in lines if fact in line] == ["2"]
+    assert not any("sex other" in line or "view other" in line for line in lines)
+    with pytest.warns(UserWarning, match=r"(sex|view) other than .*: 2 images") as said:
+        load_coco(root / "a.json")
+    assert sum("other than" in str(warning.message) for warning in said) == 2
 
 
 def test_a_label_map_renames_merges_and_leaves_out(folder: Folder) -> None:

@@ -58,6 +58,13 @@ def test_rows_without_a_box_state_findings_of_the_whole_image(folder: Folder) ->
     ]
 
 
+@pytest.mark.parametrize("age", ["", "null", "n/a", "nan"])
+def test_an_age_that_is_not_stated_is_counted(folder: Folder, age: str) -> None:
+    table = f"{HEAD},age\na.png,Effusion,80,30,120,70,{age}\n"
+    index = csv.index(folder("a.png", {"a.csv": table}))
+    assert dict(index.warnings)["ages not stated"] == 1
+
+
 def test_the_patient_comes_from_the_named_column_and_similar_columns_are_mentioned(
     folder: Folder,
 ) -> None:

@@ -14,9 +14,9 @@ from cxrloc.localization.dicom_output.c_store import Peer
 from cxrloc.localization.dicom_output.origin import Origin
 from cxrloc.tools.server.dicom_node.archive import Archive
 from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue
-from cxrloc.tools.server.dicom_node.intake import Intake
 from cxrloc.tools.server.dicom_node.predictor import Predictor
-from cxrloc.tools.server.dicom_node.receiver import Receiver
+from cxrloc.tools.server.dicom_node.receiving.intake import Intake
+from cxrloc.tools.server.dicom_node.receiving.receiver import Receiver
 from cxrloc.tools.server.dicom_node.service import Node
 from datasets.dicom.builders import write_dicom
 

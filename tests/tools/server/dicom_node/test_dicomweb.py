@@ -17,8 +17,8 @@ from cxrloc.localization.diagnosis.diagnoser import Diagnoser
 from cxrloc.localization.dicom_output.origin import Origin
 from cxrloc.tools.server.dicom_node.archive import DicomWebArchive
 from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds, DurableQueue
-from cxrloc.tools.server.dicom_node.intake import Intake
 from cxrloc.tools.server.dicom_node.predictor import Predictor
+from cxrloc.tools.server.dicom_node.receiving.intake import Intake
 from cxrloc.tools.server.dicom_node.sender import UnreachableError
 from cxrloc.tools.server.dicom_node.service import Node
 from datasets.dicom.builders import write_dicom
@@ -74,7 +74,9 @@ def test_a_poller_takes_what_matches_once_and_later_what_is_new(
 
 def test_a_query_bounds_what_is_taken(orthanc: Orthanc, intake: Intake) -> None:
     assert poller(orthanc, intake, parse_query("Modality=DX&StudyDate=20250101-")).look() == 0
-    assert poller(orthanc, intake, parse_query("StudyDate=20240101-20241231")).look() == 1
+    assert poller(orthanc, intake, parse_query("PatientID=OTHER-*")).look() == 0
+    both = parse_query("StudyDate=20240101-20241231&PatientID=CANARY-*")
+    assert poller(orthanc, intake, both).look() == 1
     assert parse_query("Modality=DX&StudyDate=20250101-").studies == {
         "ModalitiesInStudy": "DX",
         "StudyDate": "20250101-",
@@ -142,5 +144,10 @@ def test_results_that_a_server_cannot_take_now_wait(tmp_path: Path) -> None:
             told.always(answer)
             with pytest.raises(UnreachableError):
                 list(archive.send([made]))
+        for status in (400, 409, 413, 415, 422):  # of what was sent: others are not held up by it
+            told.always(Answer(status, "text/html", b"<html>Canary"))
+            [(path, reason)] = archive.send([made])
+            assert path == made
+            assert f"it answers {status}" in reason
     error = ValueError("http://10.0.0.7:80: it has no study 1.2.840.113619.2.1 (404)")
     assert without_uids(error) == "http://10.0.0.7:80: it has no study (UID) (404)"

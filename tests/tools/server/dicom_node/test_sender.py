@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from builders import chest_pixels
+from cxrloc.localization.dicom_output import c_store
 from cxrloc.localization.dicom_output.c_store import Peer, parse_peer
 from cxrloc.tools.server.dicom_node.archive import Archive
 from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue
 from cxrloc.tools.server.dicom_node.durable_queue.spool import key_of
 from cxrloc.tools.server.dicom_node.durable_queue.summary import summary
-from cxrloc.tools.server.dicom_node.sender import Patience, Sender
+from cxrloc.tools.server.dicom_node.sender import Patience, Sender, UnreachableError
 from datasets.dicom.builders import write_dicom
 from datasets.dicom.web.servers import free_port
 
@@ -117,6 +121,71 @@ def test_a_receiver_that_breaks_off_gets_the_rest_later(
     while sender.step():
         pass
     assert queue.states() == {"sent": 1}
+
+
+def test_a_receiver_that_stops_within_a_message_is_given_up(
+    senders: Callable[..., Sender], queue: DurableQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(c_store, "TIMEOUT_S", 1)
+
+    def stop_within_an_answer(event: Any) -> int:
+        event.assoc.dul.socket.socket.sendall(b"\x04\x00\x00")
+        over.wait()
+        return 0
+
+    over = threading.Event()
+    entity = AE("ARCHIVE")
+    entity.supported_contexts = AllStoragePresentationContexts
+    handlers: Any = [(evt.EVT_C_STORE, stop_within_an_answer)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    sender = senders(server.server_address[1], Patience(first=60.0))
+    sending = threading.Thread(target=sender.step, daemon=True)
+    sending.start()
+    sending.join(60)
+    assert not sending.is_alive()
+    over.set()
+    server.shutdown()
+    assert queue.states() == {"predicted": 1}
+    assert "hung up or did not answer in time" in sender.fault
+
+
+def test_a_listener_that_says_nothing_is_given_up(
+    senders: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(c_store, "TIMEOUT_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sender = senders(silent.getsockname()[1], Patience(first=60.0))
+        assert sender.step()
+        assert "does not answer" in sender.fault
+
+
+def test_an_image_that_a_destination_breaks_off_at_does_not_hold_up_the_others(
+    senders: Callable[..., Sender], queue: DurableQueue
+) -> None:
+    sender, tried = senders(1), []
+    queue.put("1.2.4", b"image", "content")
+    job = queue.next_received()
+    assert job is not None
+    other = write_dicom(job.file.with_name("image.0.dcm"), chest_pixels())
+    queue.predicted(job.key, [other], [sender.destination.name])
+
+    class BreaksOff:
+        name = sender.destination.name
+
+        def send(self, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+            tried.append(files[0].parent.name)
+            if tried[0] == tried[-1]:
+                raise UnreachableError("the connection was lost")
+            yield from ((file, "") for file in files)
+
+    sender.destination = BreaksOff()
+    assert sender.step()
+    assert sender.fault == f"{sender.destination.name}: the connection was lost"
+    assert sender.step()
+    assert set(tried) == {KEY, job.key}
+    assert sender.fault == ""
+    assert queue.states() == {"predicted": 1, "sent": 1}
 
 
 def test_pauses_grow_to_a_longest() -> None:

@@ -122,8 +122,12 @@ def test_a_token_file_is_one_long_line(tmp_path: Path) -> None:
         path.write_text(bad)
         with pytest.raises(ValueError, match="at least 16"):
             read_token(path)
-    path.write_text(f"{TOKEN}\n")
-    assert read_token(path) == TOKEN
+    path.write_bytes(b"\xe4" * 20)
+    with pytest.raises(ValueError, match="token is not a text file in UTF-8"):
+        read_token(path)
+    for whole in (f"{TOKEN}\n", f"\ufeff{TOKEN}\r\n"):
+        path.write_text(whole, encoding="utf-8")
+        assert read_token(path) == TOKEN
 
 
 def test_the_tool_refuses_to_start_for_others_without_a_token(

@@ -47,6 +47,14 @@ from cxrloc.localization.cam.boxes import CamBoxRule
 from cxrloc.localization.cam.heat_maps import HeatMaps, read_heat_maps, write_heat_maps
 from cxrloc.localization.cam.rules import CamRules, SizedRule, read_cam_rules, write_cam_rules
 from cxrloc.localization.diagnosis.finished import read_done, source_facts
+from cxrloc.localization.diagnosis.tables.parts import (
+    BOXES_TABLE,
+    FINDINGS_TABLE,
+    part_name,
+    read_part,
+    write_part,
+)
+from cxrloc.localization.diagnosis.tables.rows import rows_of
 from cxrloc.localization.evaluation.ground_truth import ground_truth_from_coco
 from cxrloc.localization.localizer import Localization
 from cxrloc.localization.predictions.results_file import read_results, write_predictions
@@ -64,7 +72,7 @@ _SIDE = 64
 def targets(folder: Path) -> list[Target]:
     """Every loader with its file, in `folder`."""
     radiographs = _radiographs(folder / "images")
-    makers = (_gate_files, _prepared, _coco_files, _shards, _run_files)
+    makers = (_gate_files, _prepared, _coco_files, _shards, _run_files, _tables)
     ours = [target for make in makers for target in make(folder, radiographs)]
     models, images = model_targets(folder / "models"), image_targets(folder / "pictures")
     return [*models, *ours, *reader_targets(folder), *label_targets(folder), *images]
@@ -110,7 +118,7 @@ def _gate_files(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]
     labels.write_text("Mass: Lesion\nNodule: Lesion\nPleural Effusion: null\n'*': null\n")
     return [
         Target("gate.csv", gate, read_gate_table, TEXT),
-        Target("heat maps", maps, read_heat_maps, TENSORS, unbounded=True),
+        Target("heat maps", maps, read_heat_maps, TENSORS, hashed=True),
         Target("CAM rules", rules, read_cam_rules, TEXT),
         Target("label map", labels, read_label_map, TEXT),
     ]
@@ -131,7 +139,12 @@ def _prepared(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]:
     def load(path: Path) -> Any:
         return load_prepared(out)
 
+    def load_truth(path: Path) -> Any:
+        return ground_truth_from_coco(load_coco(path))
+
+    of_fold = files.ground_truth_of(1)
     return [
+        Target("ground truth of a fold", of_fold, load_truth, JSON, hashed=True),
         Target("index.json", files.index, load, JSON, hashed=True),
         Target("folds.csv", files.folds, load, TEXT, hashed=True),
         Target("manifest.json", files.manifest, load, JSON),
@@ -229,6 +242,26 @@ def _run_files(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]:
         Target("probabilities", scored, read_scored_images, (damaged,)),
         Target("pixels of the cache", cache.path, pixels, (damaged,), hashed=True),
         Target("notes of the cache", cache.path.with_suffix(".json"), pixels, JSON),
+    ]
+
+
+def _tables(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]:
+    storage = Storage.at(folder / "tables")
+    rows = [
+        rows_of({"image": r.image_id, "result": r.image_id, "path": r.image_id}, _prediction(r), "")
+        for r in radiographs
+    ]
+    write_part(storage, 0, "key", {}, rows)
+
+    def load(path: Path) -> Any:
+        read = read_part(storage, 0, "key")
+        if read is None:
+            raise ValueError(f"{path}: done again")
+        return read
+
+    files = (folder / "tables" / part_name(table, 0) for table in (FINDINGS_TABLE, BOXES_TABLE))
+    return [
+        Target(f"part of {file.parent.stem}", file, load, (damaged,), hashed=True) for file in files
     ]
 
 

@@ -69,6 +69,9 @@ class Database:
 
     def _check_format(self) -> None:
         with self.transaction():
+            [found] = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError("it is damaged")
             [number] = self._connection.execute("PRAGMA user_version").fetchone()
             if number == 0:
                 for statement in _TABLES.split(";"):

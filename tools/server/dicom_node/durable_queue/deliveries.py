@@ -49,10 +49,10 @@ class Deliveries:
         self.database.change("DELETE FROM deliveries WHERE key = ?", key)
 
     def next(self, destination: str) -> Delivery | None:
-        """Return what has waited longest for a destination; None if nothing is due."""
+        """Return what is due for a destination first; None if nothing is."""
         first = self.database.row(
             "SELECT key FROM deliveries WHERE destination = ? AND state = ? AND due <= ? "
-            "ORDER BY since, key LIMIT 1",
+            "ORDER BY due, since, key LIMIT 1",
             *(destination, PENDING, self.clock()),
         )
         if first is None:
@@ -98,12 +98,16 @@ class Deliveries:
             *(delivery.key, delivery.destination, PENDING),
         )
 
-    def unreachable(self, destination: str, reason: str, pause_s: float) -> None:
-        """Send everything for a destination later: it does not answer."""
+    def unreachable(self, delivery: Delivery, reason: str, pause_s: float) -> None:
+        """Send everything for a destination later: it does not answer.
+
+        Should it be this image that its answer breaks off at, the others come first then.
+        """
+        later = self.clock() + pause_s
         self.database.change(
-            "UPDATE deliveries SET due = MAX(due, ?), reason = ? "
+            "UPDATE deliveries SET due = MAX(due, ? - 0.001 * (key != ?)), reason = ? "
             "WHERE destination = ? AND state = ?",
-            *(self.clock() + pause_s, reason, destination, PENDING),
+            *(later, delivery.key, reason, delivery.destination, PENDING),
         )
 
     def give_up(self, delivery: Delivery, reason: str) -> None:

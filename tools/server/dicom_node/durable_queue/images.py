@@ -132,6 +132,12 @@ class DurableQueue:
         if self.spool.free_bytes() < size + _RESERVE:
             raise FullError("the disk is nearly full")
 
+    def fault(self) -> str:
+        """Say why no image can be kept now; empty if one can, or could if fewer waited."""
+        if not self.spool.waiting.is_dir():
+            return "its folder is gone"
+        return "the disk is nearly full" if self.spool.free_bytes() < _RESERVE else ""
+
     def load(self) -> tuple[int, int]:
         """Count the images that wait for an answer, and the bytes of all files."""
         row = self.database.row(

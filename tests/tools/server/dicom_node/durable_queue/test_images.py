@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,6 +189,27 @@ def test_what_waits_for_a_destination_that_is_gone_fails(
     assert "VIEWER: the node no longer sends to it" in (
         queue.spool.failed / KEY / "reason.txt"
     ).read_text(encoding="utf-8")
+
+
+def test_a_queue_that_is_damaged_is_an_error(opened: Callable[..., DurableQueue]) -> None:
+    queue = opened()
+    for n in range(20):
+        queue.put(f"1.2.{n}", b"pixels", "content" * 400)
+    queue.database.close()
+    with queue.database.path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xff" * 20_000)
+    with pytest.raises(ValueError, match=r"queue\.sqlite cannot be opened .*damaged|malformed"):
+        opened()
+
+
+def test_a_queue_without_its_folder_says_so(opened: Callable[..., DurableQueue]) -> None:
+    queue = opened()
+    assert queue.fault() == ""
+    shutil.rmtree(queue.spool.folder)
+    assert queue.fault() == "its folder is gone"
+    with pytest.raises(OSError, match="No such file"):
+        queue.put("1.2.3", b"pixels", "content")
 
 
 def test_a_file_that_is_no_queue_is_an_error(tmp_path: Path) -> None:

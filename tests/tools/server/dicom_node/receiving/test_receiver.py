@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,15 +15,16 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from builders import chest_pixels
-from cxrloc.tools.server.dicom_node.callers import (
+from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds
+from cxrloc.tools.server.dicom_node.receiving.callers import (
     Callers,
     check_callers,
     parse_caller,
 )
-from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds
-from cxrloc.tools.server.dicom_node.receiver import Receiver
+from cxrloc.tools.server.dicom_node.receiving.receiver import Receiver
 from cxrloc.tools.server.http.tls import server_context
 from datasets.dicom.builders import write_dicom
+from tools.server.dicom_node.waiting import wait_until
 
 DX, CT = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.2"
 STORESCU = shutil.which("storescu")
@@ -98,10 +98,8 @@ def test_only_known_titles_at_known_addresses_may_send(
     assert call(known, called="ELSE").is_rejected
     strangers = listening(callers=Callers([parse_caller("XRAY1@10.0.0.7")]))
     assert not call(strangers).is_established
-    until = time.monotonic() + 60  # it is turned away first, and counted then
-    while known.intake.queue.database.counts().get("turned_away") != 2:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    # they are turned away first, and counted then: the wrong title here, the wrong address there
+    wait_until(lambda: known.intake.queue.database.counts().get("turned_away") == 2)
     assert "turned away OTHER at 127.0.0.1" in caplog.text
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
+import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cxrloc.datasets.files.addresses import LOOPBACK
 from cxrloc.localization.dicom_output.c_store import checked_title
-from cxrloc.tools.server.http.access import LOOPBACK
+
+_LOG = logging.getLogger("cxrloc.node")
+_NAMED = 5  # of those who were turned away; of a flood the others are only counted
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -59,6 +65,30 @@ def _is_in(address: str, network: Network) -> bool:
     if isinstance(given, ipaddress.IPv6Address) and given.ipv4_mapped is not None:
         given = given.ipv4_mapped
     return given in network
+
+
+class Strangers:
+    """Those who were turned away, until it is told: many at once cost one line, not one each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: Counter[str] = Counter()
+
+    def add(self, who: str) -> None:
+        """Note somebody."""
+        with self._lock:
+            self._seen[who] += 1
+
+    def tell(self) -> int:
+        """Log who came since the last time; returns how often, all together."""
+        with self._lock:
+            seen, self._seen = self._seen, Counter()
+        for who, times in seen.most_common(_NAMED):
+            often = f" ({times} times)" if times > 1 else ""
+            _LOG.warning("turned away %s%s: no --from names it", who, often)
+        if len(seen) > _NAMED:
+            _LOG.warning("turned away %d others", len(seen) - _NAMED)
+        return seen.total()
 
 
 def check_callers(host: str, callers: Callers) -> None:

@@ -15,9 +15,15 @@ from dataclasses import dataclass, field
 from socketserver import BaseServer
 from typing import TYPE_CHECKING, Any
 
-from cxrloc.tools.server.dicom_node.callers import Callers
-from cxrloc.tools.server.dicom_node.intake import Intake, Refusal, RefusedError
-from cxrloc.tools.server.dicom_node.loop import describe
+from cxrloc.tools.server.dicom_node.durable_queue.reasons import describe
+from cxrloc.tools.server.dicom_node.receiving.callers import Callers, Strangers
+from cxrloc.tools.server.dicom_node.receiving.connections import (
+    GREETING_S,
+    IDLE_S,
+    Connections,
+    speaks,
+)
+from cxrloc.tools.server.dicom_node.receiving.intake import Intake, Refusal, RefusedError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -35,9 +41,8 @@ STATUSES = {  # PS3.4 B.2.3
     Refusal.full: 0xA700,  # out of resources
 }
 _COMMENT = 64  # characters of an Error Comment (LO)
-_ASSOCIATIONS = 16
-_IDLE_S = 60  # without a message; an association is ended then
-_HANDSHAKE_S = 5
+_WATCH_S = 0.5  # how often it is looked who is silent
+_ALL = 10_000  # the library's own bound counts callers that have gone; ours is in `Connections`
 # those that the reader decodes; a caller that has others transcodes, or is told
 TRANSFER_SYNTAXES = (
     "1.2.840.10008.1.2.1",  # explicit little endian
@@ -78,6 +83,11 @@ class Receiver:
     tls: ssl.SSLContext | None = None
     largest: int = 300_000_000
 
+    def __post_init__(self) -> None:
+        self.connections = Connections()
+        self._stopped = threading.Event()
+        self.strangers = Strangers()
+
     def start(self) -> None:
         """Listen from now on.
 
@@ -93,18 +103,40 @@ class Receiver:
                 "another --port or --host"
             ) from None
         self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=target, name=f"receiver: {target.__name__}", daemon=True)
+            for target in (self._listen, self._watch)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def is_alive(self) -> bool:
-        """Whether it listens."""
-        return self._thread.is_alive()
+    @property
+    def fault(self) -> str:
+        """Why it receives nothing; empty while it does."""
+        return "" if all(each.is_alive() for each in self._threads) else "it does not listen"
 
     def stop(self) -> None:
         """Take nothing more; callers are cut off and send what was not acknowledged again."""
+        self._stopped.set()
+        self.connections.close()
         self._server.shutdown()
-        for association in self._server.active_associations:
-            association.abort()
+        self.connections.close()  # those that came meanwhile
+
+    def _listen(self) -> None:
+        self._server.serve_forever(poll_interval=0.1)
+
+    def _watch(self) -> None:
+        """Hang up on callers that are silent for too long, and tell who was turned away."""
+        while not self._stopped.wait(_WATCH_S):
+            self.connections.sweep()
+            if number := self.strangers.tell():
+                self._count("turned_away", number)
+
+    def _count(self, name: str, number: int = 1) -> None:
+        try:
+            self.intake.queue.database.count(name, number)
+        except Exception as error:  # of the disk: what is received matters more
+            _LOG.error("could not count what was %s: %s", name, describe(error))
 
     def _entity(self) -> AE:
         from pynetdicom import AE, AllStoragePresentationContexts
@@ -112,8 +144,9 @@ class Receiver:
 
         entity = AE(self.title)
         entity.require_called_aet = True
-        entity.maximum_associations = _ASSOCIATIONS
-        entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = _IDLE_S
+        entity.maximum_associations = _ALL
+        entity.network_timeout = entity.dimse_timeout = IDLE_S
+        entity.acse_timeout = GREETING_S
         entity.maximum_pdu_size = 131_072
         entity.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
@@ -140,13 +173,12 @@ class Receiver:
         except (ValueError, AttributeError):
             allowed = False
         if not allowed:
-            association.acse.send_reject(0x01, 0x01, 0x03)  # calling AE title not recognised
-            association.kill()
-            self._turned_away(_printable(title), address)
-
-    def _turned_away(self, title: str, address: str) -> None:
-        _LOG.warning("turned away %s at %s: no --from names it", title, address)
-        self.intake.queue.database.count("turned_away")
+            self.strangers.add(f"{_printable(title)} at {address}")
+            _reject(association, 0x01, 0x01, 0x03)  # calling AE title not recognised
+            return
+        connection = association.dul.socket.socket
+        if connection is None or not self.connections.associate(connection):
+            _reject(association, 0x02, 0x03, 0x02)  # local limit exceeded, for the moment
 
     def _check_size(self, event: Event) -> None:
         """Cut a caller off that sends an object which is too large for any image."""
@@ -155,11 +187,12 @@ class Receiver:
         if not isinstance(event.pdu, P_DATA_TF):
             return
         association: Any = event.assoc
+        self.connections.heard(association.dul.socket.socket)
         association.cxrloc_bytes = getattr(association, "cxrloc_bytes", 0) + event.pdu.pdu_length
         if association.cxrloc_bytes > self.largest:
             association.cxrloc_bytes = 0
             _LOG.warning("cut off %s: an object of more than %d bytes", _title(event), self.largest)
-            self.intake.queue.database.count("refused_too_large")
+            self._count("refused_too_large")
             association.dul.socket.close()  # it does not wait for the thread that calls this
 
     def _store(self, event: Event) -> int | Dataset:
@@ -177,6 +210,8 @@ class Receiver:
         except Exception as error:  # of the disk: the caller sends it again later
             _LOG.error("could not keep an object from %s: %s", _title(event), describe(error))
             return _status(_FAULT, "the node could not keep it; send it again later")
+        finally:
+            self.connections.heard(association.dul.socket.socket)
         return _SUCCESS
 
 
@@ -193,20 +228,37 @@ def _server(entity: AE, handlers: Any, receiver: Receiver) -> ThreadedAssociatio
     from pynetdicom.transport import ThreadedAssociationServer
 
     class Server(ThreadedAssociationServer):
+        daemon_threads = True  # none is waited for at the end
+
         def get_request(self) -> Any:
             assert self.socket is not None
-            connection, address = self.socket.accept()
-            if self.ssl_context is not None:  # who does not finish it must not hold up the others
-                connection.settimeout(_HANDSHAKE_S)
-                connection = self.ssl_context.wrap_socket(connection, server_side=True)
-                connection.settimeout(_IDLE_S)
-            return connection, address
+            return self.socket.accept()  # TLS begins later: it must not hold up the others
 
         def verify_request(self, request: Any, client_address: Any) -> bool:
             allowed = receiver.callers.may_connect(client_address[0])
             if not allowed:
-                receiver._turned_away("a caller", client_address[0])
+                receiver.strangers.add(f"a caller at {client_address[0]}")
             return allowed
+
+        def finish_request(self, request: Any, client_address: Any) -> None:
+            """In a thread of its own."""
+            request.settimeout(GREETING_S)
+            if self.ssl_context is not None:
+                request = self.ssl_context.wrap_socket(
+                    request, server_side=True, do_handshake_on_connect=False
+                )
+            receiver.connections.opened(request)
+            try:
+                if self.ssl_context is not None:
+                    request.do_handshake()
+                if not speaks(request):  # an association costs more than a silent caller may
+                    request.close()
+                    return
+                request.settimeout(IDLE_S)  # within a message, too
+                super().finish_request(request, client_address)
+            except BaseException:
+                request.close()
+                raise
 
         def shutdown(self) -> None:  # pynetdicom's is for servers that it has started itself
             BaseServer.shutdown(self)
@@ -222,6 +274,11 @@ def _server(entity: AE, handlers: Any, receiver: Receiver) -> ThreadedAssociatio
         server_class=Server,
     )
     return server
+
+
+def _reject(association: Any, *reason: int) -> None:
+    association.acse.send_reject(*reason)  # result, source and reason of PS3.8 9.3.4
+    association.kill()
 
 
 def _status(code: int, reason: str) -> Dataset:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrloc.datasets.images.headers import jpeg_size, png_size, structural_fault
+from cxrloc.datasets.images.formats.headers import jpeg_size, png_size, structural_fault
 
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 30), dtype=np.uint8)
 

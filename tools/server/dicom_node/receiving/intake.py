@@ -134,13 +134,14 @@ def _facts(data: bytes) -> Dataset:
             specific_tags=[*_UIDS, "PatientID"],
         )
         missing = [keyword for keyword in _UIDS if not facts.get(keyword)]
-        named = facts.file_meta.get("MediaStorageSOPInstanceUID", facts.get("SOPInstanceUID"))
+        given = [facts.file_meta.get(f"MediaStorage{word}", facts.get(word)) for word in _UIDS[:2]]
     except Exception as error:  # a parser can raise anything on a damaged file
         raise ValueError(f"damaged DICOM file ({type(error).__name__})") from None
     if missing:
         raise RefusedError(Refusal.mismatch, f"no {missing[0]}, so no result can refer to it")
-    if named != facts.SOPInstanceUID:
-        raise RefusedError(Refusal.mismatch, "its SOPInstanceUID is not the one it was sent under")
+    for keyword, uid in zip(_UIDS, given, strict=False):
+        if uid != facts[keyword].value:
+            raise RefusedError(Refusal.mismatch, f"its {keyword} is not the one it was sent under")
     return facts
 
 

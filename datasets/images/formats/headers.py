@@ -10,11 +10,13 @@ import re
 import zlib
 from collections.abc import Iterator
 
+from cxrloc.datasets.dicom.scope import MAX_PIXELS
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
 # In a scan, FF is followed by 00 (a literal FF), a restart marker or FF (fill); otherwise a marker.
 _JPEG_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_JPEG_SOS, _JPEG_EOI, _JPEG_FILL = 0xDA, 0xD9, 0xFF
+_JPEG_SOS, _JPEG_EOI, _JPEG_APP14, _JPEG_FILL = 0xDA, 0xD9, 0xEE, 0xFF
 _JPEG_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
 _JPEG_FRAMES = (frozenset(range(0xC0, 0xD0)) | {0xF7}) - {0xC4, 0xC8, 0xCC}  # F7: JPEG-LS
@@ -41,6 +43,16 @@ def structural_fault(data: bytes) -> str | None:
     return None
 
 
+def check_pixels(width: int, height: int) -> None:
+    """Refuse what no detector gives, before it is decoded.
+
+    Raises:
+        ValueError: for too many pixels.
+    """
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{height} x {width} pixels; expected at most {MAX_PIXELS:,} in total")
+
+
 def png_size(data: bytes) -> tuple[int, int]:
     """Width and height from a PNG's header.
 
@@ -59,7 +71,7 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
         ValueError: for a file that ends, or is damaged, before its frame header.
     """
     try:
-        for marker, position in _jpeg_segments(data):
+        for marker, position in jpeg_segments(data):
             if marker in _JPEG_FRAMES and position + 9 <= len(data):
                 height = int.from_bytes(data[position + 5 : position + 7], "big")
                 return int.from_bytes(data[position + 7 : position + 9], "big"), height
@@ -68,13 +80,21 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     raise ValueError("damaged or truncated JPEG: no frame header")
 
 
+def has_adobe_marker(data: bytes) -> bool:
+    """Whether Adobe's segment says how the colours of a JPEG are stored."""
+    return any(
+        marker == _JPEG_APP14 and data[at + 4 : at + 9] == b"Adobe"
+        for marker, at in jpeg_segments(data)
+    )
+
+
 def missing_scans(data: bytes) -> str | None:
     """Whether scans of a progressive JPEG are missing, which decoders show blurred; None if not.
 
     Every coefficient of every component needs a scan of its last bit (T.81, G.1).
     """
     components: dict[int, set[int]] = {}
-    for marker, at in _jpeg_segments(data):
+    for marker, at in jpeg_segments(data):
         if marker in _JPEG_FRAMES and marker not in _JPEG_PROGRESSIVE:
             return None
         if marker in _JPEG_PROGRESSIVE:
@@ -111,14 +131,14 @@ def _png_fault(data: bytes) -> str | None:
 
 def _jpeg_fault(data: bytes) -> str | None:
     try:
-        for _ in _jpeg_segments(data):
+        for _ in jpeg_segments(data):
             pass
     except ValueError as error:
         return str(error)
     return None
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield each marker and its position up to EOI; a plain search would match a thumbnail's.
 
     Raises:

@@ -79,10 +79,28 @@ def test_a_jpeg_in_colour_is_read_as_opencv_reads_it() -> None:
     assert "An image in colour" in image.warnings[0]
 
 
-def test_a_jpeg_of_four_inks_is_read() -> None:
+def four_inks(*, inverted: bool = True) -> bytes:
+    """Inverted as Adobe's programs and Pillow store them, or plain and without Adobe's segment."""
+    black = Image.fromarray(255 - CHEST if inverted else CHEST)
+    others = [Image.new("L", black.size, 0 if inverted else 255)] * 3
     file = io.BytesIO()
-    Image.fromarray(CHEST).convert("CMYK").save(file, "JPEG", quality=95)
-    assert np.abs(decode_image(file.getvalue(), HERE).pixels.astype(int) - CHEST).mean() < 4
+    Image.merge("CMYK", (*others, black)).save(file, "JPEG", quality=95)  # stores 255 - value
+    data = file.getvalue()
+    start = data.find(b"\xff\xee\x00\x0eAdobe")
+    return data if inverted else data[:start] + data[start + 16 :]
+
+
+@pytest.mark.parametrize("inverted", [True, False])
+def test_a_jpeg_of_four_inks_is_read(inverted: bool) -> None:
+    read = decode_image(four_inks(inverted=inverted), HERE).pixels
+    assert np.abs(read.astype(int) - CHEST).mean() < 4
+
+
+def test_damage_in_a_jpeg_of_four_inks_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    whole = four_inks()
+    middle = len(whole) // 2
+    assert "Corrupt JPEG data" in refusal(whole[:middle] + bytes(300) + whole[middle + 300 :])
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

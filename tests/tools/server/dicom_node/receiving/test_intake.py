@@ -8,12 +8,19 @@ from typing import Any
 
 import pydicom
 import pytest
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from builders import chest_pixels
 from cxrloc.tools.server.dicom_node.durable_queue.images import Bounds, DurableQueue
 from cxrloc.tools.server.dicom_node.durable_queue.spool import Spool, key_of
-from cxrloc.tools.server.dicom_node.intake import Intake, RefusedError
+from cxrloc.tools.server.dicom_node.receiving.intake import Intake, RefusedError
 from datasets.dicom.builders import write_dicom
 
 CT = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "Modality": "CT"}
@@ -52,9 +59,18 @@ def test_what_is_refused_is_counted_and_named_without_the_patient(
     assert list(intake.queue.spool.waiting.iterdir()) == []
 
 
-def test_an_object_sent_under_another_uid_is_refused(intake: Intake, image: Path) -> None:
+@pytest.mark.parametrize(
+    ("keyword", "uid"),
+    [
+        ("MediaStorageSOPInstanceUID", "1.2.3"),
+        ("MediaStorageSOPClassUID", CT["SOPClassUID"]),
+    ],
+)
+def test_an_object_sent_under_another_uid_is_refused(
+    intake: Intake, image: Path, keyword: str, uid: str
+) -> None:
     dataset = pydicom.dcmread(image)
-    dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
+    setattr(dataset.file_meta, keyword, UID(uid))
     dataset.save_as(image)
     with pytest.raises(RefusedError, match="not the one it was sent under") as refused:
         intake.take(image.read_bytes())
@@ -65,6 +81,28 @@ def test_an_object_sent_under_another_uid_is_refused(intake: Intake, image: Path
 def test_damaged_files_are_refused(intake: Intake, image: Path, length: int) -> None:
     with pytest.raises(RefusedError):
         intake.take(image.read_bytes()[:length])
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ImplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+        RLELossless,
+        JPEGLSLossless,
+    ],
+)
+def test_an_image_is_taken_in_any_transfer_syntax(
+    intake: Intake, tmp_path: Path, syntax: UID
+) -> None:
+    uids = dict.fromkeys(("SOPInstanceUID", "StudyInstanceUID"), "1." + "2" * 62)
+    path = write_dicom(tmp_path / "a.dcm", chest_pixels(), uids, syntax=syntax)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID(uids["SOPInstanceUID"])  # 64 characters
+    dataset.save_as(path)
+    assert intake.take(path.read_bytes())
+    assert not intake.take(path.read_bytes())
 
 
 def test_a_limb_is_taken_where_the_models_are_of_limbs(queue: DurableQueue, tmp_path: Path) -> None:
