@@ -34,12 +34,8 @@ _HUB = re.compile(r"hf://(?P<repository>[^/@\s]+/[^/@\s]+)@(?P<revision>[^/\s]+)
 _HUB_FORM = "hf://ORG/NAME@REVISION/FILE"
 _WEB_FORM = "https://HOST/FILE#sha256=HEX"
 _SHA256 = re.compile(r"sha256=([0-9a-f]{64})")
-<<<<<<< HEAD
-_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
-_AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-=======
 LOOPBACK = ("127.0.0.1", "localhost", "::1")  # names of this machine
->>>>>>> main
+_AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _SECONDS = 30  # without a byte
 _BLOCK = 1 << 20
 
