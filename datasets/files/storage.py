@@ -146,6 +146,9 @@ class Storage:
 
         The temporary name starts with `_`, which Spark and pyarrow ignore in a data set.
         `remove_temporaries` deletes what a killed run leaves behind.
+
+        Raises:
+            OSError: also for a store that cannot be written to.
         """
         folder, _, base = self.path(name).rpartition("/")
         self.filesystem.makedirs(folder, exist_ok=True)
@@ -157,9 +160,11 @@ class Storage:
                 if self.local_path(name) is None and self.exists(name):  # stores only rename to new
                     self.delete(name)
                 self.filesystem.mv(temporary, self.path(name))
-            except BaseException:
+            except BaseException as error:
                 if self.filesystem.isfile(temporary):
                     self.filesystem.rm_file(temporary)
+                if isinstance(error, NotImplementedError):  # http, zip
+                    raise OSError(f"{self.url} can only be read; choose another place") from error
                 raise
 
     def write_json(self, name: str, value: Any) -> None:
