@@ -47,7 +47,7 @@ def test_an_error_leaves_the_old_file_and_no_temporary_one(storage: Storage) -> 
 def test_a_store_that_can_only_be_read_is_named() -> None:
     pytest.importorskip("aiohttp", reason="fsspec reads http with it")
     storage = Storage.at("http://127.0.0.1:9/out")
-    with pytest.raises(OSError, match="127.0.0.1:9/out can only be read; choose another place"):
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:9/out can only be read; choose another place"):
         storage.write_json("a.json", 1)
 
 
