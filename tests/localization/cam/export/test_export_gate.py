@@ -123,6 +123,9 @@ def test_a_damaged_foreign_or_misplaced_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole.replace(b"Mass", b"Mess"))
     with pytest.raises(ValueError, match=r"damaged or was changed.*cxrloc export"):
         open_onnx(path, "classifier")
+    path.write_bytes(whole.replace(b"Mass", b"M\xe0ss"))
+    with pytest.raises(ValueError, match=r"classifier\.onnx is damaged: its metadata are no text"):
+        open_onnx(path, "classifier")
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"not a readable ONNX file|without cxrloc metadata"):
         open_onnx(path, "classifier")
