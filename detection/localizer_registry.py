@@ -22,7 +22,8 @@ class LocalizerInputs:
     """Everything a localizer may be built from; each uses what it needs.
 
     Attributes:
-        bundle: trained model (`.safetensors`); the controls need none.
+        bundle: trained model (`.safetensors`), or what `cxrloc export` made of it (`.onnx`); the
+            controls need none.
         ground_truth: COCO ground truth of the images to box. The controls take their boxes from it;
             maps give as many boxes of a disease as it has on one image at most.
         seed: seed of random localizers.
@@ -85,11 +86,10 @@ def kind_of_maps(name: str) -> dict[str, bool]:
 
 
 def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
-    from cxrloc.classification.bundle.classifier import load_classifier
-    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.classification.inference.any_gate import load_gate
     from cxrloc.localization.cam.localizer import GradCamLocalizer
 
-    gate = Gate(load_classifier(_bundle(inputs, name)), inputs.device, inputs.precision)
+    gate = load_gate(_bundle(inputs, name), inputs.device, inputs.precision)
     rule = WANG if name == "grad_cam_wang" else DEEP_MEDIA
     return GradCamLocalizer(
         gate,
@@ -102,11 +102,10 @@ def _grad_cam(inputs: LocalizerInputs, name: str) -> Localizer:
 
 
 def _guided_cam(inputs: LocalizerInputs) -> Localizer:
-    from cxrloc.classification.bundle.classifier import load_classifier
-    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.classification.inference.any_gate import load_gate
     from cxrloc.localization.cam.guided import NAME, GuidedCamLocalizer
 
-    gate = Gate(load_classifier(_bundle(inputs, NAME)), inputs.device, inputs.precision)
+    gate = load_gate(_bundle(inputs, NAME), inputs.device, inputs.precision)
     number = _most_boxes(inputs.ground_truth)
     return GuidedCamLocalizer(gate, number=number, rules=inputs.cam_rules)
 
@@ -150,7 +149,10 @@ def _control(inputs: LocalizerInputs, name: str) -> Localizer:
 
 def _bundle(inputs: LocalizerInputs, name: str) -> Path:
     if inputs.bundle is None:
-        raise ValueError(f"{name} needs a trained model: pass its .safetensors bundle")
+        raise ValueError(
+            f"{name} needs a trained model: pass its bundle (.safetensors), or what was exported "
+            "(.onnx)"
+        )
     return inputs.bundle
 
 

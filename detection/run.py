@@ -141,10 +141,11 @@ def _run_fold(run: _Run, fold: int | None) -> LookedAt:
     config, prepared, folder = run.config, run.prepared, run.out.fold(fold)
     train_set, validation_set = _sets(run, fold)
     detector = config.detector(run.diseases)
-    ids = [r.image_id for r in train_set.radiographs]
+    ids = sorted(r.image_id for r in train_set.radiographs)
     facts: dict[str, Any] = {
-        "train_ids_sha256": fingerprint(sorted(ids)),
+        "train_ids_sha256": fingerprint(ids),
         "prepared": shown_path(prepared.root, folder.path),
+        "sources": dict(prepared.manifest["hashes"]),
         "patients": list(patients_note(prepared.radiographs)),
     }
     if fold is not None:

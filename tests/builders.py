@@ -196,8 +196,8 @@ def tiny_classifier(
     return ClassifierBundle(**defaults | fields)
 
 
-def write_tiny_detector(path: Path, diseases: Sequence[str]) -> Path:
-    """The bundle of an untrained Mask R-CNN of few channels."""
+def write_tiny_detector(path: Path, diseases: Sequence[str], **facts: object) -> Path:
+    """The bundle of an untrained Mask R-CNN of few channels, with further metadata."""
     from cxrloc.classification.bundle.file import write_bundle
     from cxrloc.detection.config import DetectorConfig, Init, ModelConfig
     from cxrloc.detection.mask_rcnn import bundle_metadata
@@ -209,7 +209,7 @@ def write_tiny_detector(path: Path, diseases: Sequence[str]) -> Path:
     config = DetectorConfig(size=96, diseases=tuple(diseases), model=network)
     detector = build_detector(config, Init())[0].eval()
     detector.fold_norms()
-    write_bundle(path, detector.state_dict(), bundle_metadata(config, {}))
+    write_bundle(path, detector.state_dict(), bundle_metadata(config, facts))
     return path
 
 

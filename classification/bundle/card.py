@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrloc.classification.bundle.file import read_metadata
+from cxrloc.classification.bundle.licence import NOT_KNOWN, licence, sources
 from cxrloc.classification.bundle.metadata import BOX_SUPERVISION
 from cxrloc.datasets.files.atomic import write_text
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256
@@ -18,20 +19,7 @@ from cxrloc.datasets.files.parse import read_json
 from cxrloc.datasets.provenance.image_lists import TRAINING_IMAGES, read_training_images
 
 METRICS = "metrics.json"  # of a gate, written by its training
-_UNKNOWN = "Not known: the bundle does not say."
-# a label file of the data set's layout -> its name, and the terms that its providers state
-_LAYOUTS = {
-    "Data_Entry_2017": (
-        "NIH ChestX-ray14",
-        "use without restriction, with a link to the download site, an acknowledgement of the NIH "
-        "Clinical Center and a citation of Wang et al., CVPR 2017",
-    ),
-    "train_image_paths.csv": (
-        "MURA",
-        "Stanford University's research use agreement: no commercial use",
-    ),
-    "stage_2_train_labels": ("RSNA Pneumonia", "the rules of its competition"),
-}
+_STAGES = "stages.md"  # of a Mask R-CNN, written when it has predicted its test images
 
 
 def card_path(bundle: Path) -> Path:
@@ -64,7 +52,7 @@ def model_card(bundle: Path) -> str:
         "Figures": list(_figures(metadata, bundle)),
         "Thresholds": list(_thresholds(metadata)),
         "Limits": _bullets(_limits(metadata, bundle)),
-        "Licence of the data": list(_licence(metadata)),
+        "Licence of the data": list(licence(metadata)),
         "How to use": list(_use(metadata, bundle)),
         "Where it comes from": _bullets(_provenance(metadata, bundle)),
     }
@@ -114,7 +102,7 @@ def _data(metadata: Mapping[str, Any], bundle: Path) -> Iterator[str]:
     if boxes := metadata.get("train_boxes"):
         yield _table(["disease", "boxes"], [[name, f"{count:,}"] for name, count in boxes.items()])
     yield " ".join(_split(metadata))
-    hashes = metadata.get("manifest", {}).get("hashes", {})
+    hashes = sources(metadata)
     if hashes:
         yield "Files that it was made from, by SHA-256:"
         yield _table(["file", "SHA-256"], [[f"`{n}`", f"`{h}`"] for n, h in hashes.items()])
@@ -128,7 +116,7 @@ def _split(metadata: Mapping[str, Any]) -> Iterator[str]:
     elif split := metadata.get("manifest", {}).get("config", {}).get("data", {}).get("split"):
         yield f"Split: {split}."
     else:
-        yield f"Split: {_UNKNOWN[0].lower()}{_UNKNOWN[1:]}"
+        yield f"Split: {NOT_KNOWN[0].lower()}{NOT_KNOWN[1:]}"
     if sha256 := metadata.get("train_ids_sha256"):
         yield f"SHA-256 of its training images' names: `{sha256}`."
 
@@ -137,6 +125,12 @@ def _figures(metadata: Mapping[str, Any], bundle: Path) -> Iterator[str]:
     path = bundle.with_name(METRICS)
     metrics = read_json(path) if path.is_file() else {}
     test = metrics.get("test")
+    if bundle.with_name(_STAGES).is_file() and metadata["kind"] == "maskrcnn":
+        yield (
+            f"`{_STAGES}` beside the bundle says how far its boxes overlap those of its test "
+            "images, without intervals. `cxrloc compare` gives them."
+        )
+        return
     if metadata["kind"] != "classifier" or not test or not _are_of(metrics, metadata):
         yield (
             "Not known: no figures of it stand beside the bundle. `cxrloc compare` scores its "
@@ -221,19 +215,6 @@ def _limits(metadata: Mapping[str, Any], bundle: Path) -> Iterator[str]:
         yield "The patients of some images were not known: figures are too good."
     if not bundle.with_name(TRAINING_IMAGES).is_file():
         yield "Without the list of its training images nobody can tell whether a test is leaked."
-
-
-def _licence(metadata: Mapping[str, Any]) -> Iterator[str]:
-    files = list(metadata.get("manifest", {}).get("hashes", {}))
-    for name, (data, terms) in _LAYOUTS.items():
-        if any(file.startswith(name) for file in files):
-            yield (
-                f"Its label files are named as those of {data} (or of images drawn in that "
-                f"layout). The providers of {data} state these terms: {terms}. Whoever passes the "
-                "model on checks them."
-            )
-            return
-    yield f"{_UNKNOWN} Whoever trained it knows the terms of the images."
 
 
 def _use(metadata: Mapping[str, Any], bundle: Path) -> Iterator[str]:

@@ -76,8 +76,8 @@ def read_bundle(
 
     if path.suffix == onnx_file.SUFFIX:
         raise ValueError(
-            f"{path} is an exported network, which only predicts: cxrloc predict and serve take "
-            "it; give the bundle that it was made from"
+            f"{path} is an exported network, which only predicts: predict, serve, node, "
+            "localize and score-images take it; give the bundle that it was made from"
         )
     metadata = read_metadata(path, kind)
     with _opened(path, "pt") as handle:

@@ -94,6 +94,7 @@ class _MaskRCNN(_Common, total=False):
     model: _Detector
     precision: Name
     prepared: Text
+    sources: dict[str, Text]
 
 
 class _Input(TypedDict):

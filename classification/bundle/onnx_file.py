@@ -136,7 +136,10 @@ def _threads_asked_for() -> int:
 
 
 def _metadata(session: Any, path: Path, kind: str | None) -> dict[str, Any]:
-    stated: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+    try:
+        stated: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged: its metadata are no text; {_AGAIN}") from error
     text = stated.get(METADATA)
     if text is None:
         raise ValueError(

@@ -43,6 +43,12 @@ class ExportedBundle:
         """Whether the maps are those of guided_cam."""
         return bool(self.metadata.get(BOX_SUPERVISION))
 
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """Of the training."""
+        manifest: Mapping[str, Any] = self.metadata.get("manifest", {})
+        return manifest
+
     @classmethod
     def of(cls, metadata: Mapping[str, Any], path: Path) -> ExportedBundle:
         """From the metadata of an exported file.

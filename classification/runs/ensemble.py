@@ -19,7 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrloc.classification.bundle.classifier import ClassifierBundle, load_classifier
+from cxrloc.classification.bundle.classifier import ClassifierBundle
+from cxrloc.classification.inference.any_gate import load_gate
+from cxrloc.classification.inference.exported_gate import ExportedBundle, ExportedGate
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.metrics.bootstrap import MACRO_MEAN, FloatArray
 from cxrloc.classification.metrics.folds import sample_figures
@@ -49,7 +51,7 @@ class Ensemble:
     """
 
     paths: tuple[Path, ...]
-    gates: tuple[Gate, ...]
+    gates: tuple[Gate | ExportedGate, ...]
     diseases: tuple[str, ...]
     rules: LabelRules
 
@@ -70,15 +72,16 @@ class Scored:
 
 
 def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensemble:
-    """Load the bundles as one ensemble.
+    """Load the bundles, or what `cxrloc export` made of them, as one ensemble.
 
     Raises:
-        FileNotFoundError, ValueError: for a file that is not a bundle, a repeated one, or bundles
+        FileNotFoundError, ValueError: for a file that is neither, a repeated one, or bundles
             with different diseases or label rules.
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(f"--gate: expected each bundle once, got {_names(paths)}")
-    bundles = [load_classifier(path) for path in paths]
+    gates = tuple(load_gate(path, device, precision) for path in paths)
+    bundles = [gate.bundle for gate in gates]
     diseases, rules = bundles[0].diseases, label_rules(bundles[0])
     for path, bundle in zip(paths, bundles, strict=True):
         if bundle.diseases != diseases:
@@ -91,7 +94,6 @@ def load_ensemble(paths: Sequence[Path], device: str, precision: str) -> Ensembl
                 f"{path} was trained with {_rules_text(label_rules(bundle))}, but {paths[0]} with "
                 f"{_rules_text(rules)}; an ensemble needs the same meaning of labels"
             )
-    gates = tuple(Gate(bundle, device, precision) for bundle in bundles)
     return Ensemble(tuple(paths), gates, diseases, rules)
 
 
@@ -188,7 +190,7 @@ def _counts(images: ScoredImages) -> Iterator[str]:
     yield ""
 
 
-def label_rules(bundle: ClassifierBundle) -> LabelRules:
+def label_rules(bundle: ClassifierBundle | ExportedBundle) -> LabelRules:
     """The rules for scored images; `uncertain` applies only to training images and may differ."""
     # a bundle that was not made by a run has no configuration: use the defaults
     data = bundle.manifest.get("config", {}).get("data", {})

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from cxrloc.classification.bundle.classifier import ClassifierBundle
+from cxrloc.classification.inference.exported_gate import ExportedBundle
 from cxrloc.classification.metrics.ensembles import mean_of
 from cxrloc.classification.metrics.examinations import choose_points
 from cxrloc.classification.metrics.operating_point import thresholds_of
@@ -41,7 +42,9 @@ class Thresholds:
 
 
 def ensemble_thresholds(
-    paths: Sequence[Path], bundles: Sequence[ClassifierBundle], scored: Sequence[Radiograph]
+    paths: Sequence[Path],
+    bundles: Sequence[ClassifierBundle | ExportedBundle],
+    scored: Sequence[Radiograph],
 ) -> Thresholds:
     """Thresholds for the mean probability of these bundles, which have the same diseases.
 

@@ -22,6 +22,7 @@ from cxrloc.datasets.files.parse import parse_json
 from cxrloc.datasets.files.runs.temporaries import left_behind, temporary_tag
 
 _BLOCK = 1 << 22
+_REQUESTS = 32  # to a store, at a time
 _TIMES = ("mtime", "LastModified", "last_modified")  # disks, gs and hdfs; s3; abfs
 
 
@@ -74,9 +75,16 @@ class Storage:
     def states(self, names: Sequence[str]) -> list[tuple[int, str] | None]:
         """Size in bytes and modification time of each file; None for a missing file.
 
-        The time is empty if the store does not report one.
+        The time is empty if the store does not report one. A store is asked for several at a time:
+        it answers each after a while.
         """
-        return [self._state(self.path(name)) for name in names]
+        paths = [self.path(name) for name in names]
+        if len(paths) < 2 or isinstance(self.filesystem, LocalFileSystem):
+            return [self._state(path) for path in paths]
+        from cxrloc.datasets.files.runs.workers import thread_pool  # and OpenCV with it
+
+        with thread_pool(_REQUESTS) as pool:
+            return list(pool.map(self._state, paths))
 
     def _state(self, path: str) -> tuple[int, str] | None:
         try:
@@ -138,6 +146,9 @@ class Storage:
 
         The temporary name starts with `_`, which Spark and pyarrow ignore in a data set.
         `remove_temporaries` deletes what a killed run leaves behind.
+
+        Raises:
+            OSError: also for a store that cannot be written to.
         """
         folder, _, base = self.path(name).rpartition("/")
         self.filesystem.makedirs(folder, exist_ok=True)
@@ -149,9 +160,11 @@ class Storage:
                 if self.local_path(name) is None and self.exists(name):  # stores only rename to new
                     self.delete(name)
                 self.filesystem.mv(temporary, self.path(name))
-            except BaseException:
+            except BaseException as error:
                 if self.filesystem.isfile(temporary):
                     self.filesystem.rm_file(temporary)
+                if isinstance(error, NotImplementedError):  # http, zip
+                    raise OSError(f"{self.url} can only be read; choose another place") from error
                 raise
 
     def write_json(self, name: str, value: Any) -> None:

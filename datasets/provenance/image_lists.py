@@ -273,14 +273,14 @@ def read_boxed_images(path: Path) -> tuple[str, ...]:
 
 def _annotated(path: Path) -> tuple[Sequence[Mapping[str, Any]], list[bool]]:
     """Images of a JSON file, and whether each has a box: COCO's layout or ChestX-Det's list."""
+    from cxrloc.datasets.prepared.coco import load_coco  # predict starts without it
+
     try:
         content = parse_json(_text(path), str(path))
     except ValueError:
         content = None  # load_coco says what is wrong
     if isinstance(content, list) and content and all(map(_is_of_chestx_det, content)):
         return content, [bool(image["boxes"]) for image in content]
-    from cxrloc.datasets.prepared.coco import load_coco  # predict starts without it
-
     coco = load_coco(path)
     with_box = {annotation["image_id"] for annotation in coco["annotations"]}
     return coco["images"], [image["id"] in with_box for image in coco["images"]]

@@ -251,12 +251,18 @@ def _shortened(stem: str) -> str:
     return stem if len(encoded) <= _STEM_BYTES else encoded[:_STEM_BYTES].decode(errors="ignore")
 
 
+def as_text(name: str) -> str:
+    """A file's name or path for files and terminals: bytes that are no UTF-8 become \\xff."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def image_name(file: str | Path) -> str:
     """The file's name, prefixed by its study in MURA's and CheXpert's layouts.
 
-    All files there have names such as image1.png and view1_frontal.jpg.
+    All files there have names such as image1.png and view1_frontal.jpg. Bytes that are no UTF-8
+    are escaped.
     """
-    folder, _, name = str(file).rpartition("/")
+    folder, _, name = as_text(str(file)).rpartition("/")
     if "://" not in folder:
         folder = Path(folder).absolute().as_posix()
     match = _STUDY_FOLDERS.search(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -39,6 +39,9 @@ def read_done(
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no such file, or not written by this tool: the image is predicted again
     return record if same else None
+
+
+_State = tuple[int | None, int | str | None]
 
 
 class _Image(TypedDict):
@@ -86,17 +89,40 @@ class _Record(TypedDict):
 
 def source_facts(source: str | Path) -> dict[str, Any]:
     """Facts that tell a file from another of the same name, without reading it."""
+    return facts_of_sources([source])[0]
+
+
+def facts_of_sources(sources: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """`source_facts` of several files; those in one store are asked for together."""
+    words = [str(source) for source in sources]
+    known = _states_in_stores([word for word in words if "://" in word])
+    return [_facts(word, known[word] if "://" in word else _state(word)) for word in words]
+
+
+def _facts(source: str, state: _State) -> dict[str, Any]:
     # as a hash: archives call folders after patients
-    whole = str(source) if "://" in str(source) else os.path.realpath(source)
+    whole = source if "://" in source else os.path.realpath(source)
     place = hashlib.sha256(os.fsencode(whole)).hexdigest()
-    size, changed = _state(str(source))
+    size, changed = state
     return {"image": {"path_sha256": place, "bytes": size, "changed": changed}}
 
 
-def _state(source: str) -> tuple[int | None, int | str | None]:
-    """Bytes of a file and when it was last changed; None for a missing one."""
-    if "://" in source:
-        return Storage.at(source).states([""])[0] or (None, None)
+def _states_in_stores(urls: Sequence[str]) -> dict[str, _State]:
+    """Bytes of each file and when it was last changed; None for a missing one."""
+    folders: dict[str, list[str]] = {}
+    for url in urls:
+        folder, _, name = url.rpartition("/")
+        folder, name = (folder, name) if "://" in folder else (url, "")
+        folders.setdefault(folder, []).append(name)
+    states: dict[str, _State] = {}
+    for folder, names in folders.items():
+        for name, state in zip(names, Storage.at(folder).states(names), strict=True):
+            states[f"{folder}/{name}" if name else folder] = state or (None, None)
+    return states
+
+
+def _state(source: str) -> _State:
+    """The same of a file on a disk."""
     if not os.path.isfile(source):
         return None, None
     status = os.stat(source)

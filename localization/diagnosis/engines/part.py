@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cxrloc.datasets.files.runs.shown_paths import shown_path
 from cxrloc.datasets.files.storage import Storage
-from cxrloc.datasets.readers.loose_images import image_name
+from cxrloc.datasets.readers.loose_images import as_text, image_name
 from cxrloc.localization.diagnosis.engines.work import Outcome, Task, Work
-from cxrloc.localization.diagnosis.finished import source_facts
+from cxrloc.localization.diagnosis.finished import facts_of_sources
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def _shown(source: str, out: Path | None) -> str:
     """The path from the results, where both are on this disk."""
     if "://" in source:
         return source
-    return os.path.abspath(source) if out is None else shown_path(os.path.abspath(source), out)
+    path = os.path.abspath(source)
+    return as_text(path if out is None else shown_path(path, out))
 
 
 @dataclass
@@ -65,7 +66,8 @@ class OpenPart:
     def of(cls, part: Part, work: Work) -> OpenPart:
         from cxrloc.localization.diagnosis.tables.parts import part_key
 
-        facts = [[task.result, task.path, source_facts(task.source)] for task in part.tasks]
+        now = facts_of_sources([task.source for task in part.tasks])
+        facts = [[t.result, t.path, known] for t, known in zip(part.tasks, now, strict=True)]
         return cls(part, part_key(work.manifest, facts))
 
     def finished(self, work: Work) -> list[Outcome] | None:

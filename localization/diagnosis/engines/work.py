@@ -94,9 +94,11 @@ class Work:
                 continue
             try:
                 readable.append((task, *self.read(task)))
+            except UnreadableImageError as error:  # which names a URL as if it were a path
+                message = f"cannot read image {task.source}: {error.reason}"
+                outcomes.append(Outcome(task, None, error.reason, message))
             except ValueError as error:
-                reason = error.reason if isinstance(error, UnreadableImageError) else str(error)
-                outcomes.append(Outcome(task, None, reason, str(error)))
+                outcomes.append(Outcome(task, None, str(error), str(error)))
         diagnoses = diagnoser([image for _, image, _ in readable]) if readable else []
         for (task, image, source), diagnosis in zip(readable, diagnoses, strict=True):
             outcomes.append(self._written(task, image, source, diagnosis))

@@ -79,6 +79,26 @@ def test_figures_of_another_model_in_the_folder_are_not_given(gate: Path) -> Non
     assert "0.800" not in card
 
 
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("Data_Entry_2017_v2020.csv", "no restrictions on the use of the images; link to"),
+        ("stage_2_train_labels.csv", "any use, commercial or not, that meets its requirements"),
+        ("train_image_paths.csv", "see stanfordmlgroup.github.io/competitions/mura"),
+        ("train.csv", "as that of CheXpert, which is given to those who accept an agreement"),
+        ("annotations_train.csv", "(physionet.org/content/vindr-cxr)"),
+        ("labels.csv", "Licence of the data\n\nNot known: the bundle does not say. Whoever"),
+    ],
+)
+def test_terms_are_those_of_the_data_set_whose_label_files_it_has(
+    file: str, said: str, tmp_path: Path
+) -> None:
+    facts = {"sources": {file: "ab" * 32, "ground_truth.json": "cd" * 32}}
+    card = model_card(write_tiny_detector(tmp_path / "maskrcnn.safetensors", DISEASES, **facts))
+    assert said in card
+    assert f"| `{file}` | `{'ab' * 32}` |" in card
+
+
 def test_weights_that_are_no_whole_model_have_no_card(tmp_path: Path) -> None:
     path = tmp_path / "classifier.int8.safetensors"
     write_bundle(path, {"a": torch.ones(3)}, {"kind": "int8", "inputs": {}, "left": []})

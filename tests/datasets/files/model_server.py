@@ -1,12 +1,14 @@
 """A server on the loopback interface that speaks the protocol of the Hugging Face hub.
 
 `/ORG/NAME/resolve/REVISION/FILE` answers HEAD with the commit, the hash and the size, and GET with
-the bytes, from where `Range` says. Any other path gives a file by its name alone.
+the bytes, from where `Range` says. Any other path gives a file by its name alone, or leads on to
+another address.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,19 +24,24 @@ class ModelServer(ThreadingHTTPServer):
         files: path of a URL -> its bytes.
         breaks_after: bytes after which answers end, for as many answers as `breaks` says.
         ranges: the `Range` of every GET of a file, empty for none.
+        moved: path of a URL -> the address that it leads on to.
     """
 
     daemon_threads = True
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    def __init__(self, files: dict[str, bytes], context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.scheme = "http" if context is None else "https"
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.files = files
+        self.moved: dict[str, str] = {}
         self.breaks_after, self.breaks = 0, 0
         self.ranges: list[str] = []
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -50,6 +57,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:
+        if self.path in self.server.moved:
+            self.send_response(302)
+            self.send_header("Location", self.server.moved[self.path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         content = self.server.files.get(self.path)
         if content is None:
             self.send_response(404)
@@ -86,9 +99,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(files: dict[str, bytes]) -> Iterator[ModelServer]:
-    """Within, the files are served."""
-    server = ModelServer(files)
+def serving(
+    files: dict[str, bytes], context: ssl.SSLContext | None = None
+) -> Iterator[ModelServer]:
+    """Within, the files are served, by TLS with a context."""
+    server = ModelServer(files, context)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

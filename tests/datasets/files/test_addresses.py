@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
+import signal
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from cxrloc.classification.run_folder import bundle_at
 from cxrloc.datasets.files.addresses import fetched, path_or_address
 from datasets.files.model_server import COMMIT, serving
+from tools.server.certificates import make_certificate
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -60,6 +64,49 @@ def test_another_file_than_the_one_asked_for_is_refused_and_not_kept(tmp_path: P
     with pytest.raises(OSError, match=r"cannot be fetched.*give the path of a copy"):
         fetched(address)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.suffix == ".onnx"]
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_https_from_an_own_authority_resumes_through_a_redirect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with serving({"/store/gate.onnx": CONTENT}, context) as server:
+        server.moved["/latest/gate.onnx"] = "/store/gate.onnx"
+        server.breaks_after, server.breaks = 100_000, 1
+        address = f"{server.url}/latest/gate.onnx#sha256={SHA256}"
+        with pytest.raises(OSError, match=r"certificate is not trusted \(.*\); .*SSL_CERT_FILE$"):
+            fetched(address)
+        monkeypatch.setenv(variable, str(tmp_path / "none.pem"))
+        with pytest.raises(OSError, match=rf"{variable}: .*none\.pem cannot be used: No such file"):
+            fetched(address)
+        monkeypatch.setenv(variable, str(certificate))
+        with pytest.raises(OSError, match="same command goes on with what has arrived"):
+            fetched(address)
+        assert fetched(address).read_bytes() == CONTENT
+        assert server.ranges == ["", "bytes=100000-"]
+        with pytest.raises(OSError, match="the server answers 404 Not Found"):
+            fetched(f"{server.url}/gone.onnx#sha256={'0' * 64}")
+
+
+def test_a_full_disk_is_not_taken_for_a_missing_connection(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with serving({"/gate.onnx": CONTENT}) as server:
+        address = f"{server.url}/gate.onnx#sha256={SHA256}"
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        try:
+            with pytest.raises(OSError, match=r"cannot be kept in .*: File too large; make room"):
+                fetched(address)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert fetched(address).read_bytes() == CONTENT
+        assert server.ranges == ["", "bytes=100000-"]
 
 
 @pytest.mark.parametrize(

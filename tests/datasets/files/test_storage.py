@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import uuid
 from pathlib import Path
 from typing import IO
@@ -41,6 +42,34 @@ def test_an_error_leaves_the_old_file_and_no_temporary_one(storage: Storage) -> 
     storage.write_json("x.json", 2)
     assert storage.read_json("x.json") == 2
     assert [Path(p).name for p in storage.filesystem.find(storage.root)] == ["x.json"]
+
+
+def test_a_store_that_can_only_be_read_is_named() -> None:
+    pytest.importorskip("aiohttp", reason="fsspec reads http with it")
+    storage = Storage.at("http://127.0.0.1:9/out")
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:9/out can only be read; choose another place"):
+        storage.write_json("a.json", 1)
+
+
+def test_a_store_is_asked_for_several_files_at_a_time(tmp_path: Path) -> None:
+    store = Storage.at(f"memory://{uuid.uuid4().hex}")
+    names = [f"{number}.txt" for number in range(40)]
+    for number, name in enumerate(names):
+        with store.whole_file(name) as stream:
+            stream.write(b"a" * number)
+    waiting = threading.Barrier(2, timeout=20)  # is passed by two requests at a time alone
+    answer = store.filesystem.info
+
+    def info(path: str) -> object:
+        waiting.wait()
+        return answer(path)
+
+    store.filesystem.info = info
+    try:
+        states = store.states(names)
+    finally:
+        del store.filesystem.info
+    assert [state and state[0] for state in states] == list(range(40))
 
 
 def test_only_disks_have_local_paths(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.localization.cam.boxes import (
@@ -247,6 +248,14 @@ def test_smoothing_spreads_a_cell_and_keeps_the_sum() -> None:
     assert smooth.sum() == pytest.approx(1, abs=1e-3)
     assert smooth[4, 5] / smooth[4, 4] == pytest.approx(np.exp(-0.5), rel=1e-5)
     np.testing.assert_allclose(smooth_map(np.full((4, 4), 2, np.float32), 1.0), 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 7), (12, 9)])
+@pytest.mark.parametrize("cells", [0.1, 0.5, 1.5, 20.0])
+def test_smoothing_is_scipys_gaussian_filter(size: tuple[int, int], cells: float) -> None:
+    heat = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    expected = gaussian_filter(heat, cells, mode="nearest")
+    np.testing.assert_allclose(smooth_map(heat, cells), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

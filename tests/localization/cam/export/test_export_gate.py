@@ -17,9 +17,11 @@ from cxrloc.classification.bundle.preprocessing import Preprocessing
 from cxrloc.classification.inference.exported_gate import ExportedGate
 from cxrloc.classification.inference.gate import Gate
 from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.classification.runs.ensemble import load_ensemble
 from cxrloc.datasets.images.mean_image import MeanImage
 from cxrloc.datasets.labels.names import NO_FINDING
-from cxrloc.localization.cam.export.agreement import Agreement, drawn_images
+from cxrloc.detection.localizer_registry import LocalizerInputs, build_localizer
+from cxrloc.localization.cam.export.agreement import Agreement, drawn_images, least_overlap
 from cxrloc.localization.cam.export.export_gate import compare, export_gate
 from cxrloc.localization.cam.guided import map_localizer
 
@@ -81,6 +83,16 @@ def test_an_exported_gate_is_the_gate(case: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(
         together.probabilities, Gate(bundle)(images).probabilities, atol=1e-4
     )
+    # tools that predict data sets take it, too
+    ensemble = load_ensemble([path, out], "cpu", "fp32")
+    ours, theirs = (gate(images).probabilities for gate in ensemble.gates)
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    name, diseases = map_localizer(exported).name, DISEASES[:2]
+    boxes = [
+        build_localizer(name, LocalizerInputs(bundle=each)).localize(images, diseases).boxes
+        for each in (path, out)
+    ]
+    assert least_overlap(*boxes) >= 0.98
     # the comparison would notice another network: one whose first disease is turned round
     last = [layer for layer in bundle.model.head.modules() if isinstance(layer, nn.Linear)][-1]
     last.weight.data[0] *= -1
@@ -110,6 +122,9 @@ def test_a_damaged_foreign_or_misplaced_file_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"Mass", b"Mess"))
     with pytest.raises(ValueError, match=r"damaged or was changed.*cxrloc export"):
+        open_onnx(path, "classifier")
+    path.write_bytes(whole.replace(b"Mass", b"M\xe0ss"))
+    with pytest.raises(ValueError, match=r"classifier\.onnx is damaged: its metadata are no text"):
         open_onnx(path, "classifier")
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"not a readable ONNX file|without cxrloc metadata"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,3 +67,16 @@ def test_hard_links_and_each_file_of_several_inputs_are_listed_once(images: Path
     found = images_below([images / "3.png", images])
     assert len(found.files) == COUNT
     assert found.files[:2] == [str(images / "3.png"), str(images / "0.png")]
+
+
+def test_names_that_are_no_text_are_escaped_in_the_tables(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    name = os.fsdecode(b"bad\xff.png")
+    (folder / name).write_bytes(chest_pixels().tobytes())
+    found = images_below([folder])
+    names = ResultNames(found.files)
+    [part] = parts_of(found.files, names, str(tmp_path / "out"))
+    [task] = part.tasks
+    assert task.source == str(folder / name)  # the file is opened by its own name
+    assert (task.result, task.path) == ("bad\\xff", "../images/bad\\xff.png")

@@ -40,6 +40,8 @@ PREDICT = """
 from cxrloc.tools import predict
 status = predict.main(sys.argv[1:])
 assert status == 0, status
+slow = {"scipy", "pandas", "matplotlib", "pydicom", "sklearn", "pyarrow"}
+assert not slow & set(sys.modules)  # each would take as long as the prediction of an image
 """
 SERVE = """
 from fastapi.testclient import TestClient
