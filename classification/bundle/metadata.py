@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from cxrloc.datasets.files.checked import (
@@ -23,7 +25,14 @@ from cxrloc.datasets.files.parse import parse_json
 
 BOX_SUPERVISION = "box_supervision"  # key of what boxes taught the network, null for nothing
 
-_Names = Annotated[list[Name], Field(min_length=1)]
+
+def _each_once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("each_once", "every name once")
+    return names
+
+
+_Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)]
 _Width = Annotated[int, Field(strict=True, ge=1, le=65_536)]  # of a layer
 _Side = Annotated[int, Field(strict=True, ge=1, le=8_192)]  # of an input, in pixels
 _Level = Annotated[int, Field(strict=True, ge=0, le=255)]
@@ -146,10 +155,32 @@ def checked_metadata(text: str, path: Path, kind: str | None = None) -> dict[str
     """
     metadata: dict[str, Any] = parse_json(text, f"{path}: its metadata")
     check_kind(metadata.get("kind") if isinstance(metadata, dict) else None, path)
-    checked(metadata, KINDS[metadata["kind"]], f"{path}: its metadata", AGAIN[metadata["kind"]])
+    again = AGAIN[metadata["kind"]]
+    checked(metadata, KINDS[metadata["kind"]], f"{path}: its metadata", again)
+    fold, k = metadata.get("fold"), metadata.get("k")
+    if fold is not None and k is not None and fold >= k:
+        raise ValueError(f"{path}: its metadata: fold {fold} of {k}, counted from 0; {again}")
     if kind is not None and metadata["kind"] != kind:
         raise ValueError(f"{path} is a {metadata['kind']} bundle, expected a {kind} bundle")
     return metadata
+
+
+def check_thresholds(
+    diseases: Sequence[str],
+    thresholds: Mapping[str, float | None],
+    examination_thresholds: Mapping[str, float | None],
+) -> None:
+    """Raise ValueError unless each disease, and nothing else, has its thresholds.
+
+    Those of examinations may be absent.
+    """
+    chosen = {"thresholds": thresholds}
+    if examination_thresholds:
+        chosen["study thresholds"] = examination_thresholds
+    for name, of_disease in chosen.items():
+        if set(of_disease) != set(diseases):
+            expected = f"expected exactly {list(diseases)}"
+            raise ValueError(f"{name} for {sorted(of_disease)}, {expected}")
 
 
 def check_kind(kind: object, path: Path) -> None:

@@ -114,6 +114,28 @@ def test_a_weight_that_is_no_number_is_refused_with_its_tensor(
         read_bundle(path)
 
 
+@pytest.mark.parametrize("name", ["a.bn1.running_var", "preprocessing.deviation_image"])
+def test_a_variance_below_zero_is_refused_with_its_tensor(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "classifier.safetensors"
+    write_bundle(path, {name: torch.tensor([1.0, -1e-3]), "a": -torch.ones(1)}, {"kind": "stage"})
+    with pytest.raises(ValueError, match=f"the weights '{name}' are below 0; copy it again"):
+        read_bundle(path)
+    write_bundle(path, {name: torch.tensor([1.0, -0.0])}, {"kind": "stage"})
+    assert read_bundle(path)[0][name][1] == 0
+
+
+def test_thresholds_of_other_diseases_are_refused_with_the_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "classifier.safetensors"
+    model, _ = build_classifier("simple_cnn", 1)
+    bundle = ClassifierBundle(model, ("Mass",), {"Mass": 0.5}, Preprocessing(64), {}, {}, {})
+    save_classifier(path, bundle)
+    tensors, metadata = read_bundle(path, "classifier")
+    write_bundle(path, tensors, {**metadata, "thresholds": {"Edema": 0.5}})
+    with pytest.raises(ValueError, match=r"thresholds for .*Edema.*expected exactly") as error:
+        load_classifier(path)
+    assert str(path) in str(error.value)
+
+
 def test_another_weight_or_word_than_was_written_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "classifier.safetensors"
     write_bundle(path, {"a": torch.ones(64)}, {"kind": "classifier", "diseases": ["Mass"]})
@@ -151,6 +173,11 @@ def test_a_changed_bundle_is_refused_as_initial_weights_too(tmp_path: Path) -> N
         ({"mean_box_sizes": {"Mass": [0.1, 1e308]}}, "mean_box_sizes.Mass.1: got 1e[+]308"),
         ({"mean_box_sizes": {"Mass": [0.1]}}, "mean_box_sizes.Mass.1' is missing"),
         ({"diseases": "Mass"}, "diseases: got 'Mass', expected a valid list"),
+        ({"diseases": ["Mass", "Mass"]}, "diseases: got .*, expected every name once; train"),
+        ({"thresholds": {"Mass": True}}, "thresholds.Mass: got True"),
+        ({"thresholds": {"Mass": "0.5"}}, "thresholds.Mass: got '0.5'"),
+        ({"mean_box_sizes": {"Mass": [0, 0.5]}}, "mean_box_sizes.Mass.0: got 0"),
+        ({"fold": 3, "k": 3}, "fold 3 of 3, counted from 0; train it again"),
         ({"fold": -1}, "fold: got -1"),
         ({"manifest": []}, r"manifest: got \[\], expected a valid dictionary"),
     ],
