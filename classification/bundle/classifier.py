@@ -20,7 +20,12 @@ from cxrloc.classification.bundle.file import (
 from cxrloc.classification.bundle.metadata import BOX_SUPERVISION, check_thresholds
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
 from cxrloc.classification.network.backbones import ARCHITECTURES
-from cxrloc.classification.network.classifier import MAP_STRIDES, ChestClassifier, check_name
+from cxrloc.classification.network.classifier import (
+    HEADS,
+    MAP_STRIDES,
+    ChestClassifier,
+    check_name,
+)
 from cxrloc.datasets.files.parse import naming, one_line
 
 if TYPE_CHECKING:
@@ -104,6 +109,7 @@ def _rebuilt(
     path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]
 ) -> ClassifierBundle:
     check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
+    check_name(f"head in {path}", meta["head"], HEADS)
     check_name(f"map stride in {path}", str(meta["map_stride"]), [str(s) for s in MAP_STRIDES])
     preprocessing = restored(meta["preprocessing"], tensors)
     model = ChestClassifier(

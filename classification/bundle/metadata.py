@@ -35,6 +35,7 @@ def _each_once(names: list[str]) -> list[str]:
 _Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)]
 _Width = Annotated[int, Field(strict=True, ge=1, le=65_536)]  # of a layer
 _Side = Annotated[int, Field(strict=True, ge=1, le=8_192)]  # of an input, in pixels
+_Deviation = Annotated[float, Field(strict=True, ge=1e-4, le=1)]  # of values in 0..1
 _Level = Annotated[int, Field(strict=True, ge=0, le=255)]
 
 
@@ -62,8 +63,8 @@ class _Common(TypedDict, total=False):
 
 class _Preprocessing(TypedDict):
     size: _Side
-    mean: tuple[Finite, Finite, Finite]
-    std: tuple[Positive, Positive, Positive]
+    mean: tuple[Share, Share, Share]
+    std: tuple[_Deviation, _Deviation, _Deviation]
     clahe_clip: Annotated[float, Field(strict=True, ge=0, le=1000)]
     input: Name
     markers: Name
@@ -74,7 +75,7 @@ class _Classifier(_Common, total=False):
     head: Name
     demographics: list[Name]
     map_stride: Annotated[int, Field(strict=True, ge=8, le=32)]
-    lse_r: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+    lse_r: Annotated[float, Field(strict=True, ge=0, le=1e6)]
     box_supervision: dict[Name, Any] | None
     thresholds: dict[Name, Share | None]
     study_thresholds: dict[Name, Share | None]

@@ -19,10 +19,12 @@ from cxrloc.classification.bundle.classifier import (
     save_classifier,
 )
 from cxrloc.classification.bundle.file import read_bundle, read_metadata, write_bundle
-from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.bundle.preprocessing import Preprocessing, stored
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.network.weights import read_weights
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+
+INPUT = stored(Preprocessing(64))[0]
 
 
 def test_tensors_and_metadata_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -124,14 +126,25 @@ def test_a_variance_below_zero_is_refused_with_its_tensor(tmp_path: Path, name: 
     assert read_bundle(path)[0][name][1] == 0
 
 
-def test_thresholds_of_other_diseases_are_refused_with_the_files_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"thresholds": {"Edema": 0.5}}, r"thresholds for .*Edema.*expected exactly"),
+        ({"study_thresholds": {"Edema": 0.5}}, r"study thresholds for .*Edema"),
+        ({"head": "poem"}, "unknown head .*'poem'; expected one of linear, two_layer"),
+        ({"preprocessing": {**INPUT, "size": 100}}, "input size 100, expected a multiple of 32"),
+    ],
+)
+def test_what_no_gate_has_is_refused_with_the_files_name(
+    tmp_path: Path, facts: dict[str, Any], message: str
+) -> None:
     path = tmp_path / "classifier.safetensors"
     model, _ = build_classifier("simple_cnn", 1)
     bundle = ClassifierBundle(model, ("Mass",), {"Mass": 0.5}, Preprocessing(64), {}, {}, {})
     save_classifier(path, bundle)
     tensors, metadata = read_bundle(path, "classifier")
-    write_bundle(path, tensors, {**metadata, "thresholds": {"Edema": 0.5}})
-    with pytest.raises(ValueError, match=r"thresholds for .*Edema.*expected exactly") as error:
+    write_bundle(path, tensors, {**metadata, **facts})
+    with pytest.raises(ValueError, match=message) as error:
         load_classifier(path)
     assert str(path) in str(error.value)
 
@@ -177,6 +190,9 @@ def test_a_changed_bundle_is_refused_as_initial_weights_too(tmp_path: Path) -> N
         ({"thresholds": {"Mass": True}}, "thresholds.Mass: got True"),
         ({"thresholds": {"Mass": "0.5"}}, "thresholds.Mass: got '0.5'"),
         ({"mean_box_sizes": {"Mass": [0, 0.5]}}, "mean_box_sizes.Mass.0: got 0"),
+        ({"lse_r": 1e300}, "lse_r: got 1e[+]300"),
+        ({"preprocessing": {**INPUT, "std": [5e-324, 1, 1]}}, "preprocessing.std.0: got 5e-324"),
+        ({"preprocessing": {**INPUT, "mean": [0, 0, 1e308]}}, "preprocessing.mean.2: got 1e[+]308"),
         ({"fold": 3, "k": 3}, "fold 3 of 3, counted from 0; train it again"),
         ({"fold": -1}, "fold: got -1"),
         ({"manifest": []}, r"manifest: got \[\], expected a valid dictionary"),
