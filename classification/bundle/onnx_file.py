@@ -65,7 +65,8 @@ def with_metadata(network: bytes, text: str) -> bytes:
     properties = onnx.ModelProto()
     onnx.helper.set_model_props(properties, stated)
     # a protocol buffer behind another adds its entries to it
-    return network + properties.SerializeToString()
+    behind: bytes = properties.SerializeToString()
+    return network + behind
 
 
 def _without_notes(network: Any) -> Any:

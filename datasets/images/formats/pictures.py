@@ -135,6 +135,7 @@ def _png(data: bytes) -> tuple[Pixels, tuple[str, ...]]:
 
 def _transparency(pixels: Pixels) -> Iterator[str]:
     if pixels.ndim == 3 and pixels.shape[2] == 4:
-        hidden = pixels[:, :, 3] < np.iinfo(pixels.dtype).max
+        opaque = 65535 if pixels.dtype == np.uint16 else 255
+        hidden = np.asarray(pixels[:, :, 3], dtype=np.uint16) < opaque
         if hidden.any():
             yield f"Transparent in {hidden.mean():.1%} of the pixels: read as if it were opaque."
