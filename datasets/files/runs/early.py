@@ -5,9 +5,12 @@ Python's own handlers would print a traceback, or nothing.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def end_at_once(number: int, frame: FrameType | None) -> None:
@@ -19,6 +22,16 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
 
 def may_be_ended() -> None:
     """Ctrl+C and SIGTERM end this process in one sentence, until the work begins."""
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in _SIGNALS:
         if signal.getsignal(each) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(each, end_at_once)
+    atexit.register(_leave)  # the first that is registered is the last that is called
+
+
+def _leave() -> None:
+    """All is done and said: a signal must not turn that into a death by signal.
+
+    While it frees what libraries hold, the interpreter has no handlers any more.
+    """
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)

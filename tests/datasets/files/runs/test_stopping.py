@@ -162,6 +162,23 @@ def test_a_caller_that_goes_on_after_the_tool_keeps_its_process() -> None:
         os.kill(int(child), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_interpreter_ends_leaves_the_status_of_the_work(number: int) -> None:
+    code = f"""
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from cxrloc.datasets.files.runs.early import may_be_ended
+may_be_ended()
+class FreedLast:
+    def __del__(self, kill=os.kill, pid=os.getpid()):
+        kill(pid, {int(number)})
+held = FreedLast()
+sys.exit(3)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (3, b"")
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts files in /proc")
 def test_a_program_that_calls_tools_again_and_again_keeps_no_pipe_open() -> None:
     def call() -> None:
