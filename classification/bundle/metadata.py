@@ -156,11 +156,7 @@ def checked_metadata(text: str, path: Path, kind: str | None = None) -> dict[str
     """
     metadata: dict[str, Any] = parse_json(text, f"{path}: its metadata")
     check_kind(metadata.get("kind") if isinstance(metadata, dict) else None, path)
-    again = AGAIN[metadata["kind"]]
-    checked(metadata, KINDS[metadata["kind"]], f"{path}: its metadata", again)
-    fold, k = metadata.get("fold"), metadata.get("k")
-    if fold is not None and k is not None and fold >= k:
-        raise ValueError(f"{path}: its metadata: fold {fold} of {k}, counted from 0; {again}")
+    checked(metadata, KINDS[metadata["kind"]], f"{path}: its metadata", AGAIN[metadata["kind"]])
     if kind is not None and metadata["kind"] != kind:
         raise ValueError(f"{path} is a {metadata['kind']} bundle, expected a {kind} bundle")
     return metadata
