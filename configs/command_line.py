@@ -69,6 +69,8 @@ def with_home(value: Any) -> Any:
         return Path(with_home(str(value)))
     if isinstance(value, list | tuple):
         return type(value)(map(with_home, value))
+    if isinstance(value, dict):
+        return {key: with_home(inner) for key, inner in value.items()}
     return value
 
 

@@ -17,11 +17,16 @@ from cxrloc.classification.bundle.file import (
     rebuilding,
     write_bundle,
 )
-from cxrloc.classification.bundle.metadata import BOX_SUPERVISION
+from cxrloc.classification.bundle.metadata import BOX_SUPERVISION, check_thresholds
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored, stored
 from cxrloc.classification.network.backbones import ARCHITECTURES
-from cxrloc.classification.network.classifier import MAP_STRIDES, ChestClassifier, check_name
-from cxrloc.datasets.files.parse import one_line
+from cxrloc.classification.network.classifier import (
+    HEADS,
+    MAP_STRIDES,
+    ChestClassifier,
+    check_name,
+)
+from cxrloc.datasets.files.parse import naming, one_line
 
 if TYPE_CHECKING:
     from cxrloc.classification.network.int8 import Int8Backbone
@@ -60,13 +65,7 @@ class ClassifierBundle:
         return bool(self.metadata.get(BOX_SUPERVISION))
 
     def __post_init__(self) -> None:
-        chosen = {"thresholds": self.thresholds}
-        if self.examination_thresholds:
-            chosen["study thresholds"] = self.examination_thresholds
-        for name, thresholds in chosen.items():
-            if set(thresholds) != set(self.diseases):
-                expected = f"expected exactly {list(self.diseases)}"
-                raise ValueError(f"{name} for {sorted(thresholds)}, {expected}")
+        check_thresholds(self.diseases, self.thresholds, self.examination_thresholds)
 
 
 def save_classifier(path: Path, bundle: ClassifierBundle) -> None:
@@ -102,7 +101,7 @@ def load_classifier(path: Path) -> ClassifierBundle:
             those of this version.
     """
     tensors, meta = read_bundle(path, "classifier")
-    with rebuilding(path, "train-gate", KeyError, TypeError, AttributeError):
+    with naming(str(path)), rebuilding(path, "train-gate", KeyError, TypeError, AttributeError):
         return _rebuilt(path, tensors, meta)
 
 
@@ -110,6 +109,7 @@ def _rebuilt(
     path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]
 ) -> ClassifierBundle:
     check_name(f"architecture in {path}", meta["architecture"], tuple(ARCHITECTURES))
+    check_name(f"head in {path}", meta["head"], HEADS)
     check_name(f"map stride in {path}", str(meta["map_stride"]), [str(s) for s in MAP_STRIDES])
     preprocessing = restored(meta["preprocessing"], tensors)
     model = ChestClassifier(

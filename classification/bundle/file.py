@@ -26,6 +26,8 @@ from cxrloc.datasets.files.manifest import RESEARCH_USE
 if TYPE_CHECKING:
     import torch
 
+_NEVER_NEGATIVE = ("running_var", "deviation_image")  # ends of the names of tensors
+
 
 def write_bundle(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
@@ -70,10 +72,9 @@ def read_bundle(
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: for a file that is not a bundle, or a bundle of another kind; for a damaged one,
-            one without a hash, and one with weights that are no finite numbers.
+            one without a hash, and one with weights that are no finite numbers or variances below
+            0.
     """
-    import torch
-
     if path.suffix == onnx_file.SUFFIX:
         raise ValueError(
             f"{path} is an exported network, which only predicts: predict, serve, node, "
@@ -85,13 +86,21 @@ def read_bundle(
         stated = handle.metadata()
     again = AGAIN[metadata["kind"]]
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if fault := _fault(name, tensor):
             raise ValueError(
-                f"{path}: the weights {name!r} are NaN or infinite; copy it again from where it "
-                f"was made, or {again}"
+                f"{path}: the weights {name!r} are {fault}; copy it again from where it was made, "
+                f"or {again}"
             )
     check_content(path, tensors, stated, again)
     return tensors, metadata
+
+
+def _fault(name: str, tensor: torch.Tensor) -> str:
+    import torch
+
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        return "NaN or infinite"
+    return "below 0" if name.endswith(_NEVER_NEGATIVE) and (tensor < 0).any() else ""
 
 
 def read_metadata(path: Path, kind: str | None = None) -> dict[str, Any]:

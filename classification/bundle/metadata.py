@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from cxrloc.datasets.files.checked import (
@@ -23,9 +25,17 @@ from cxrloc.datasets.files.parse import parse_json
 
 BOX_SUPERVISION = "box_supervision"  # key of what boxes taught the network, null for nothing
 
-_Names = Annotated[list[Name], Field(min_length=1)]
+
+def _each_once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("each_once", "every name once")
+    return names
+
+
+_Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)]
 _Width = Annotated[int, Field(strict=True, ge=1, le=65_536)]  # of a layer
 _Side = Annotated[int, Field(strict=True, ge=1, le=8_192)]  # of an input, in pixels
+_Deviation = Annotated[float, Field(strict=True, ge=1e-4, le=1)]  # of values in 0..1
 _Level = Annotated[int, Field(strict=True, ge=0, le=255)]
 
 
@@ -53,8 +63,8 @@ class _Common(TypedDict, total=False):
 
 class _Preprocessing(TypedDict):
     size: _Side
-    mean: tuple[Finite, Finite, Finite]
-    std: tuple[Positive, Positive, Positive]
+    mean: tuple[Share, Share, Share]
+    std: tuple[_Deviation, _Deviation, _Deviation]
     clahe_clip: Annotated[float, Field(strict=True, ge=0, le=1000)]
     input: Name
     markers: Name
@@ -65,7 +75,7 @@ class _Classifier(_Common, total=False):
     head: Name
     demographics: list[Name]
     map_stride: Annotated[int, Field(strict=True, ge=8, le=32)]
-    lse_r: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+    lse_r: Annotated[float, Field(strict=True, ge=0, le=1e6)]
     box_supervision: dict[Name, Any] | None
     thresholds: dict[Name, Share | None]
     study_thresholds: dict[Name, Share | None]
@@ -150,6 +160,24 @@ def checked_metadata(text: str, path: Path, kind: str | None = None) -> dict[str
     if kind is not None and metadata["kind"] != kind:
         raise ValueError(f"{path} is a {metadata['kind']} bundle, expected a {kind} bundle")
     return metadata
+
+
+def check_thresholds(
+    diseases: Sequence[str],
+    thresholds: Mapping[str, float | None],
+    examination_thresholds: Mapping[str, float | None],
+) -> None:
+    """Raise ValueError unless each disease, and nothing else, has its thresholds.
+
+    Those of examinations may be absent.
+    """
+    chosen = {"thresholds": thresholds}
+    if examination_thresholds:
+        chosen["study thresholds"] = examination_thresholds
+    for name, of_disease in chosen.items():
+        if set(of_disease) != set(diseases):
+            expected = f"expected exactly {list(diseases)}"
+            raise ValueError(f"{name} for {sorted(of_disease)}, {expected}")
 
 
 def check_kind(kind: object, path: Path) -> None:

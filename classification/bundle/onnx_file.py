@@ -24,7 +24,7 @@ from cxrloc.datasets.files.atomic import whole_file
 from cxrloc.datasets.files.manifest import RESEARCH_USE
 
 SUFFIX = ".onnx"
-_LENGTH = "cxrloc_network_bytes"
+NETWORK_BYTES = "cxrloc_network_bytes"  # key of the length of the network
 _BLOCK = 1 << 20
 _AGAIN = "copy it again from where it was made, or make it again with cxrloc export"
 
@@ -50,19 +50,23 @@ def write_onnx(path: Path, network: Any, metadata: Mapping[str, Any]) -> None:
             files of this machine.
         metadata: JSON-ready values; `kind` is one of `metadata.KINDS`.
     """
-    import onnx
-
     check_kind(metadata.get("kind"), path)
     text = json.dumps({**metadata, "notice": f"{RESEARCH_USE}."}, allow_nan=False)
     plain = _without_notes(network).SerializeToString(deterministic=True)
-    properties = onnx.ModelProto()
-    sha256 = _sha256([plain], text)
-    onnx.helper.set_model_props(
-        properties, {METADATA: text, _LENGTH: str(len(plain)), HASH: sha256}
-    )
     with whole_file(path) as temporary:
-        # a protocol buffer behind another adds its entries to it
-        temporary.write_bytes(plain + properties.SerializeToString())
+        temporary.write_bytes(with_metadata(plain, text))
+
+
+def with_metadata(network: bytes, text: str) -> bytes:
+    """A serialised network, and behind it the text of its metadata and the hash of both."""
+    import onnx
+
+    stated = {METADATA: text, NETWORK_BYTES: str(len(network)), HASH: _sha256([network], text)}
+    properties = onnx.ModelProto()
+    onnx.helper.set_model_props(properties, stated)
+    # a protocol buffer behind another adds its entries to it
+    behind: bytes = properties.SerializeToString()
+    return network + behind
 
 
 def _without_notes(network: Any) -> Any:
@@ -145,7 +149,7 @@ def _metadata(session: Any, path: Path, kind: str | None) -> dict[str, Any]:
         raise ValueError(
             f"{path} is a network without cxrloc metadata; expected a file made by cxrloc export"
         )
-    if stated.get(HASH) != _sha256(_blocks(path, stated.get(_LENGTH, "")), text):
+    if stated.get(HASH) != _sha256(_blocks(path, stated.get(NETWORK_BYTES, "")), text):
         raise ValueError(
             f"{path} is damaged or was changed: its content is not that which was written (the "
             f"hash differs); {_AGAIN}"

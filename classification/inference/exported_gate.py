@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from cxrloc.classification.bundle.metadata import BOX_SUPERVISION
+from cxrloc.classification.bundle.metadata import BOX_SUPERVISION, check_thresholds
 from cxrloc.classification.bundle.onnx_file import OnnxNetwork, open_onnx
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored
 from cxrloc.classification.inference.gate_output import GateOutput
 from cxrloc.classification.network.demographics import encode
+from cxrloc.datasets.files.parse import naming
 from cxrloc.datasets.radiograph import LoadedImage
 
 # names of the network's inputs and outputs
@@ -57,7 +58,7 @@ class ExportedBundle:
             ValueError: for a file that lacks some of it.
         """
         try:
-            return cls(
+            made = cls(
                 diseases=tuple(metadata["diseases"]),
                 thresholds=metadata["thresholds"],
                 preprocessing=restored(metadata["preprocessing"], {}),
@@ -70,6 +71,8 @@ class ExportedBundle:
             raise ValueError(
                 f"{path}: its metadata lack {error}: make it again with cxrloc export"
             ) from error
+        check_thresholds(made.diseases, made.thresholds, made.examination_thresholds)
+        return made
 
 
 class ExportedGate:
@@ -96,7 +99,8 @@ class ExportedGate:
             )
         network: OnnxNetwork = open_onnx(path, "classifier")
         self.session = network.session
-        self.bundle = ExportedBundle.of(network.metadata, path)
+        with naming(str(path)):
+            self.bundle = ExportedBundle.of(network.metadata, path)
 
     @property
     def demographics(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch
 
 from cxrloc.classification.bundle.classifier import ClassifierBundle
 from cxrloc.classification.bundle.int8 import bundle_fingerprint
-from cxrloc.classification.inference.gate_output import GateOutput
+from cxrloc.classification.inference.gate_output import GateOutput, check_finite
 from cxrloc.classification.inference.runtimes import INT8, load_runtime
 from cxrloc.classification.network.demographics import encode
 from cxrloc.classification.network.precision import Precision
@@ -98,6 +98,7 @@ class Gate:
             output = self.bundle.model.classify(self.network.backbone(x), self._tensor(chunk))
             logits.append(output.logits.double().cpu())
             features.append(output.features.float())
+        check_finite(torch.cat(logits).numpy())
         return torch.sigmoid(torch.cat(logits)).numpy(), torch.cat(features)
 
     def _tensor(self, chunk: npt.NDArray[np.float32] | None) -> torch.Tensor | None:

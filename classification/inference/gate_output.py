@@ -59,7 +59,12 @@ class GateOutput:
         features: torch.Tensor | None = None,
         heat_maps: npt.NDArray[np.float32] | None = None,
     ) -> GateOutput:
-        """Decide by the bundle's thresholds; the arguments are the attributes."""
+        """Decide by the bundle's thresholds; the arguments are the attributes.
+
+        Raises:
+            ValueError: for probabilities that are NaN.
+        """
+        check_finite(probabilities)
         return cls(
             image_ids=tuple(image.image_id for image in images),
             diseases=bundle.diseases,
@@ -88,6 +93,15 @@ class GateOutput:
             present=self.present[rows],
             features=None if self.features is None else self.features[rows],
             heat_maps=None if self.heat_maps is None else self.heat_maps[rows],
+        )
+
+
+def check_finite(numbers: npt.NDArray[np.float64]) -> None:
+    """Raise ValueError for what absurdly large weights give: NaN, or logits beyond any number."""
+    if not np.isfinite(numbers).all():
+        raise ValueError(
+            "the gate computes NaN or infinite numbers: its weights are finite, but no network's. "
+            "Train it again, or copy it again from where it was made"
         )
 
 

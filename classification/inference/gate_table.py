@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def write_gate_table(path: Path, rows: Iterable[GateRow]) -> None:
 
 
 def read_gate_table(path: Path) -> list[GateRow]:
-    """Read a file written by `write_gate_table`; lines that start with # are skipped.
+    """Read a file written by `write_gate_table`; lines above the header may start with #.
 
     Raises:
         FileNotFoundError: if the file is missing.
@@ -59,7 +60,8 @@ def read_gate_table(path: Path) -> list[GateRow]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no gate table at {path}; cxrloc train-gate writes one")
-    lines = (line for line in io.StringIO(read_text(path)) if not line.startswith("#"))
+    # only above the header: a name may begin with #
+    lines = itertools.dropwhile(lambda line: line.startswith("#"), io.StringIO(read_text(path)))
     return list(_checked_rows(csv_table(lines, _COLUMNS, str(path)), path))
 
 

@@ -31,6 +31,16 @@ class BoundedFile(io.BytesIO):
         return data
 
 
+class BoundedReader(io.BufferedReader):
+    """A DICOM file on disk, read as `BoundedFile` is; only a deflated one is read as a whole."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if size is None or size < 0:
+            _refuse_bomb(data)
+        return data
+
+
 def _refuse_bomb(data: bytes) -> None:
     inflater, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, data
     try:

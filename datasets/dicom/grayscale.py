@@ -5,7 +5,7 @@ on a single value, and an image has at most 2^16 distinct values. So the chain i
 each storable value, and the image itself is one table look-up.
 
 - A VOI LUT takes precedence over a window; of several windows the first usable one is used.
-- A LUT whose entries need fewer bits than it declares is scaled by the bits that they need.
+- A LUT whose entries need other bits than it declares is scaled by the bits that they need.
 - Without either, an image of up to 8 bits keeps its nominal range, like the same image as PNG; a
   deeper one is stretched over its own range (`stretch_range`), like the same values as 16-bit PNG.
 - Padding (Pixel Padding Value) does not belong to the image and becomes black, also where it needs
@@ -121,7 +121,7 @@ def usable_window(header: Dataset) -> tuple[float, float, str] | None:
     Raises:
         ValueError: for an unknown VOI LUT Function.
     """
-    function = str(header.get("VOILUTFunction") or "LINEAR")
+    function = str(header.get("VOILUTFunction") or "LINEAR").upper()
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise ValueError(
             f"VOILUTFunction {function[:16]!r} is unknown; expected LINEAR, LINEAR_EXACT or SIGMOID"
@@ -249,9 +249,9 @@ def _voi_lut(values: Values, header: Dataset) -> Values | None:
     """First VOI LUT (PS3.3 C.11.2.1.1) in 0..1, or None without one."""
     if not header.get("VOILUTSequence"):
         return None
-    table, first, bits = lookup_table(header.VOILUTSequence[0], signed=bool(values.min() < 0))
+    table, first, _ = lookup_table(header.VOILUTSequence[0], signed=bool(values.min() < 0))
     places = np.clip(np.rint(values) - first, 0, len(table) - 1).astype(np.int64)
-    return np.asarray(table[places] / (2.0 ** min(bits, needed_bits(table)) - 1.0))
+    return np.asarray(table[places] / (2.0 ** needed_bits(table) - 1.0))
 
 
 def _padding(stored: npt.NDArray[np.int64], header: Dataset) -> npt.NDArray[np.bool_]:

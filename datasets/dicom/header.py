@@ -107,7 +107,7 @@ def parse_header(data: bytes) -> Dataset:
     try:
         tags = [*map(Tag, KEYWORDS), *map(Tag, _OVERLAY_BITS)]
         header = dcmread(BoundedFile(data), force=True, specific_tags=tags)
-        out_of_form = _remove_out_of_form(header)
+        out_of_form = remove_out_of_form(header)
         odd = [e.keyword for e in header.iterall() if not _is_of_its_kind(e)]  # decodes everything
         if not isinstance(header.file_meta.get("TransferSyntaxUID", ""), str):  # a list of two
             odd.append("TransferSyntaxUID")
@@ -129,7 +129,7 @@ def parse_header(data: bytes) -> Dataset:
     return header
 
 
-def _remove_out_of_form(header: Dataset) -> tuple[str, ...]:
+def remove_out_of_form(header: Dataset) -> tuple[str, ...]:
     """Remove optional numbers with other text (`1,5`, `n/a`) or too many values; return which."""
     removed = []
     for keyword, count in OPTIONAL_NUMBERS.items():

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from cxrloc.datasets.dicom import attributes, view
 from cxrloc.datasets.dicom.attributes import descriptions, meanings, short, values, word
 from cxrloc.datasets.dicom.grayscale import usable_window
-from cxrloc.datasets.dicom.lookup_tables import MAX_BITS, overstated_luts
+from cxrloc.datasets.dicom.lookup_tables import MAX_BITS, misstated_luts
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -45,7 +45,7 @@ MAX_PIXELS = 100_000_000
 CHEST = re.compile(
     r"CHEST|THORAX|THORACIC CAVITY|TORAX|TORACE|TORACICO\b|LUNG|PULMO|POUMON|PECHO|PEITO|POITRINE"
     r"|BRUSTKORB|BROSTKORG|BORSTKAS|RINDKERE|RINTAKEHA|HRUDN[IНH]K|MELLKAS|KRUTINES LASTA|KLATKA"
-    r"|ГРУДНАЯ КЛЕТКА|\bГРУДЬ\b|胸部|胸郭|흉부|\bCXR\b"
+    r"|ГРУДНАЯ КЛЕТКА|\bГРУДЬ\b|ΘΩΡΑΚΑ|ΘΩΡΑΞ|TORAKS\b|AKCIGER|胸部|胸郭|胸片|흉부|\bCXR\b"
 )
 # in a code alone: too short for free text, in which they may be names
 _CHEST_CODE = re.compile(r"\b(TOR|TORSE|BORST|HRUDN|POTTER)\b|^胸$")
@@ -211,7 +211,7 @@ def _numbers(header: Dataset) -> Iterable[str]:
 
 
 def _luts(header: Dataset) -> Iterable[str]:
-    for fault in overstated_luts(header):
+    for fault in misstated_luts(header):
         yield f"{fault}: scaled by what they need."
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from cxrloc.datasets.dicom.deflated import BoundedReader
 from cxrloc.datasets.dicom.header import is_dicom, silence_pydicom
 from cxrloc.datasets.files.runs.workers import thread_pool
 from cxrloc.datasets.images.formats.headers import (
@@ -77,8 +79,9 @@ def _dicom_size(path: Path) -> tuple[int, int]:
     silence_pydicom()
     try:
         # forced: files without a preamble are read, too
-        header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=_SIZE_TAGS)
-        return int(header.Columns), int(header.Rows)
+        with BoundedReader(FileIO(path)) as file:
+            header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=_SIZE_TAGS)
+            return int(header.Columns), int(header.Rows)
     except Exception as error:  # damaged files raise all kinds of errors
         raise ValueError(f"{path} is no PNG, JPEG or DICOM image") from error
 

@@ -35,7 +35,8 @@ def check_images(
             unreadable[radiograph.image_id] = result
             continue
         (height, width), notes = result
-        doubtful += [f"{radiograph.image_id} ({warning})" for warning in notes]
+        if notes:
+            doubtful.append(f"{radiograph.image_id} ({' '.join(notes)})")
         if not _same_aspect((height, width), radiograph.size_hw):
             misshapen.append(f"{radiograph.image_id} is {width} x {height}")
     names = {r.image_id: _name(r) for r in radiographs if r.image_id in unreadable}

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import zip_longest
+from itertools import dropwhile, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,8 +180,7 @@ def read_training_images(path: Path) -> ImageList:
         raise FileNotFoundError(f"no {path}: the training images are unknown; {LISTING_HINT}")
     images = read_csv(path)
     if not images.parts:
-        columns = ", ".join(LIST_COLUMNS)
-        raise ValueError(f"{path}: no image has a part; expected columns {columns}")
+        raise ValueError(f"{path}: no image has a part; expected columns {', '.join(LIST_COLUMNS)}")
     return images
 
 
@@ -213,7 +212,8 @@ def _csv_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
     """Weights whose images are not listed, and the rows."""
     lines = _text(path).splitlines()
     unlisted = tuple(line[len(_UNLISTED) :] for line in lines if line.startswith(_UNLISTED))
-    header, cells = _table([line for line in lines if not line.startswith("#")], str(path))
+    # names may begin with #, too
+    header, cells = _table(list(dropwhile(lambda line: line[:1] == "#", lines)), str(path))
     column = {re.sub("[^a-z0-9]", "", name.lower()): name for name in reversed(header)}
     image, patient = next(filter(column.get, _IMAGE_COLUMNS), ""), _PATIENT_COLUMN
     if not image and patient in column and all(is_uuid(row[column[patient]]) for row in cells):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -28,6 +30,7 @@ class BestOfEachDisease(RoIHeads):  # type: ignore[misc]
         proposals: list[Tensor],
         image_shapes: list[tuple[int, int]],
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        check_finite([class_logits, box_regression])
         counts = [len(p) for p in proposals]
         decoded: Tensor = self.box_coder.decode(box_regression, proposals)
         boxes, scores = torch.split(decoded, counts), torch.split(class_logits.softmax(-1), counts)
@@ -61,6 +64,15 @@ class BestOfEachDisease(RoIHeads):  # type: ignore[misc]
         enough[0] = True
         keep = apart[enough][:DETECTIONS_PER_DISEASE]
         return keep, torch.cat([scores[valid].max().reshape(1), scores[keep[1:]]])
+
+
+def check_finite(parts: Iterable[Tensor]) -> None:
+    """Raise ValueError for NaN: boxes that are NaN would be dropped without a word."""
+    if not torch.stack([part.sum(dtype=torch.float32) for part in parts]).isfinite().all():
+        raise ValueError(
+            "the Mask R-CNN computes NaN: its weights are finite, but no network's. Train it "
+            "again, or copy it again from where it was made"
+        )
 
 
 def agreement(boxes: Tensor, scores: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ from cxrloc.detection.config import (
     SCORE_THRESHOLD,
     ModelConfig,
 )
-from cxrloc.detection.torchvision_backend.best_boxes import BestOfEachDisease
+from cxrloc.detection.torchvision_backend.best_boxes import BestOfEachDisease, check_finite
 from cxrloc.detection.torchvision_backend.roi_align import FastRoIAlign
 
 Targets = list[dict[str, Tensor]]
@@ -107,6 +107,8 @@ class MaskRCNN(nn.Module):
     ) -> Any:
         sizes = list(image_sizes or [(images.shape[2], images.shape[3])] * len(images))
         features = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        if not self.training:
+            check_finite(features.values())
         proposals, rpn_losses = self.rpn(ImageList(images, sizes), features, targets)
         detections, roi_losses = self.roi_heads(features, proposals, sizes, targets)
         return {**rpn_losses, **roi_losses} if self.training else detections

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cxrloc.datasets.dicom.deflated import BoundedReader, DeflatedFileError
 from cxrloc.datasets.dicom.header import silence_pydicom
 
 if TYPE_CHECKING:
@@ -70,10 +72,14 @@ def presentation_contexts(files: Sequence[Path]) -> list[tuple[str, str]]:
     pairs: dict[tuple[str, str], None] = {}
     for path in files:
         try:
-            meta = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True).file_meta
+            with BoundedReader(FileIO(path)) as file:
+                tags = ["SOPClassUID"]
+                meta = dcmread(file, specific_tags=tags, stop_before_pixels=True).file_meta
             pairs[meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID] = None
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file; expected DICOM files") from None
+        except DeflatedFileError as error:
+            raise ValueError(f"{path}: {error}") from None
         except (InvalidDicomError, AttributeError):
             raise ValueError(f"{path}: not a DICOM file; expected one with a header") from None
     return list(pairs)

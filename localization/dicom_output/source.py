@@ -7,7 +7,6 @@ libraries that build the objects never see these elements, and so cannot print t
 
 from __future__ import annotations
 
-import io
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxrloc.datasets.dicom.deflated import BoundedFile
 from cxrloc.datasets.dicom.grayscale import (
     Values,
     contrast_range,
@@ -23,7 +23,12 @@ from cxrloc.datasets.dicom.grayscale import (
     stored_range,
     usable_window,
 )
-from cxrloc.datasets.dicom.header import IMAGE_KEYWORDS, is_dicom, parse_header
+from cxrloc.datasets.dicom.header import (
+    IMAGE_KEYWORDS,
+    is_dicom,
+    parse_header,
+    remove_out_of_form,
+)
 from cxrloc.datasets.dicom.reader import stored_values
 from cxrloc.localization.dicom_output.origin import NAME
 
@@ -91,11 +96,12 @@ def parse_source(data: bytes, name: str) -> SourceImage:
         )
     try:
         header = dcmread(
-            io.BytesIO(data),
+            BoundedFile(data),
             force=True,  # a file may lack the preamble
             stop_before_pixels=True,
             specific_tags=[*_UIDS, *IMAGE_KEYWORDS, *IDENTITY],
         )
+        remove_out_of_form(header)
         missing = [keyword for keyword in _UIDS if not header.get(keyword)]
     except Exception as error:  # a parser can raise anything on a damaged file
         raise ValueError(f"{name}: damaged DICOM file ({type(error).__name__})") from None
@@ -169,7 +175,7 @@ def _taken_voi(header: Dataset, data: bytes) -> Dataset | None:
             header.pop(keyword, None)
     elif (window := usable_window(header)) is not None:
         item = _window_item(*window)
-    elif int(header.BitsStored) > 8:
+    elif int(header.BitsAllocated) > 8:  # which decoding may raise Bits Stored to
         least, greatest = contrast_range(stored_values(whole, data), whole)
         item = _window_item((least + greatest) / 2, max(greatest - least, 1.0), "LINEAR_EXACT")
     for keyword in ("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"):

@@ -46,6 +46,7 @@ def test_only_a_tilde_that_begins_a_path_is_the_home_folder(
     home: Path, written: str, means: str
 ) -> None:
     assert with_home(written) == means.format(home=home)
+    assert with_home({"a": [written, 3]}) == {"a": [means.format(home=home), 3]}
 
 
 def test_options_of_tools(home: Path) -> None:

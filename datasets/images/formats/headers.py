@@ -19,7 +19,8 @@ _JPEG_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_SOS, _JPEG_EOI, _JPEG_APP14, _JPEG_FILL = 0xDA, 0xD9, 0xEE, 0xFF
 _JPEG_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
-_JPEG_FRAMES = (frozenset(range(0xC0, 0xD0)) | {0xF7}) - {0xC4, 0xC8, 0xCC}  # F7: JPEG-LS
+_JPEG_LS = 0xF7
+_JPEG_FRAMES = (frozenset(range(0xC0, 0xD0)) | {_JPEG_LS}) - {0xC4, 0xC8, 0xCC}
 
 
 def is_png_or_jpeg(data: bytes) -> bool:
@@ -78,6 +79,18 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     except ValueError:
         pass  # the same message for every fault
     raise ValueError("damaged or truncated JPEG: no frame header")
+
+
+def other_jpeg(data: bytes) -> str:
+    """Name of a kind of JPEG that is not decoded: JPEG-LS, and others than 8 bits a sample."""
+    try:
+        marker, at = next(pair for pair in jpeg_segments(data) if pair[0] in _JPEG_FRAMES)
+    except (StopIteration, ValueError):
+        return ""  # whoever decodes it says so
+    if marker == _JPEG_LS:
+        return "JPEG-LS"
+    bits = data[at + 4] if at + 4 < len(data) else 8
+    return "" if bits == 8 else f"JPEG of {bits} bits a sample"
 
 
 def has_adobe_marker(data: bytes) -> bool:

@@ -20,6 +20,8 @@ _MARKS = (b"Exif\0", b"eXIf", b"Raw profile type ")
 _RAW_PROFILE = re.compile(rb"Raw profile type (?:exif|APP1)\0", re.IGNORECASE)
 _APP1, _SOS = 0xE1, 0xDA
 _LONGEST_TEXT = 1 << 20
+_XMP_NAME = b"tiff:Orientation"
+_IN_XMP = re.compile(_XMP_NAME + rb"(?:\s*=\s*[\"']|\s*>\s*)([2-8])\b")
 
 
 def may_be_turned(data: bytes) -> bool:
@@ -33,6 +35,16 @@ def orientation(data: bytes) -> int:
         return 1
     blocks = _in_png(data) if data.startswith(PNG_SIGNATURE) else _in_jpeg(data)
     return next((number for block in blocks if (number := _stated(block))), 1)
+
+
+def xmp_doubt(data: bytes) -> Iterator[str]:
+    """A sentence about an image that XMP says to be turned, while EXIF says nothing of it."""
+    match = _IN_XMP.search(data) if _XMP_NAME in data else None
+    if match:
+        yield (
+            f"XMP states orientation {match[1].decode()} and EXIF none, and viewers differ on it: "
+            "the image is not turned. Is it upright?"
+        )
 
 
 def _in_jpeg(data: bytes) -> Iterator[bytes]:

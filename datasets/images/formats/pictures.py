@@ -8,6 +8,7 @@ inverted or in part (TIFF's white-is-zero, its further pages).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -22,8 +23,9 @@ from cxrloc.datasets.images.formats.headers import (
     is_jpeg,
     is_png_or_jpeg,
     missing_scans,
+    other_jpeg,
 )
-from cxrloc.datasets.images.formats.orientation import orientation
+from cxrloc.datasets.images.formats.orientation import orientation, xmp_doubt
 from cxrloc.datasets.images.formats.png import plain_png
 
 Pixels = npt.NDArray[np.generic]
@@ -69,7 +71,7 @@ def decode_picture(data: bytes) -> tuple[Pixels, tuple[str, ...]]:
     pixels, notes = (_jpeg(data), ()) if is_jpeg(data) else _png(data)
     number = orientation(data)
     if number not in _TURNS:
-        return pixels, notes
+        return pixels, (*notes, *xmp_doubt(data))
     mirrored, turns = _TURNS[number]
     upright = np.rot90(pixels[:, ::-1] if mirrored else pixels, -turns)
     warning = f"EXIF orientation {number}: turned upright, and boxes are in the upright image."
@@ -88,6 +90,9 @@ def format_name(data: bytes) -> str:
 
 
 def _jpeg(data: bytes) -> Pixels:
+    other = other_jpeg(data)
+    if other:
+        raise ValueError(f"a file of {other}; expected 8. Convert it to PNG, as grey values")
     missing = missing_scans(data)
     if missing:
         raise ValueError(f"truncated JPEG: {missing}")
@@ -125,4 +130,12 @@ def _png(data: bytes) -> tuple[Pixels, tuple[str, ...]]:
         raise ValueError(f"OpenCV cannot decode it ({error.err})") from error
     if pixels is None or pixels.size == 0:
         raise ValueError("damaged, or not an image that OpenCV can decode")
-    return np.asarray(pixels), notes
+    return np.asarray(pixels), (*notes, *_transparency(pixels))
+
+
+def _transparency(pixels: Pixels) -> Iterator[str]:
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        opaque = 65535 if pixels.dtype == np.uint16 else 255
+        hidden = np.asarray(pixels[:, :, 3], dtype=np.uint16) < opaque
+        if hidden.any():
+            yield f"Transparent in {hidden.mean():.1%} of the pixels: read as if it were opaque."

@@ -24,6 +24,7 @@ _PASSES = (((0, 0, 1, 1),), (*_ADAM7, (0, 1, 1, 2)))  # first column and row, st
 _FILTERS = 5
 _LONGEST_SIDE = 1_000_000  # libpng's
 _SURPLUS = 1 << 20  # bytes looked at, at most
+_USUAL_GAMMA, _OTHER_GAMMA = 1 / 2.2, 0.1
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Header:
 
 
 def plain_png(data: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """The same pixels as a PNG of header, palette and stored pixels; and a warning of fill.
+    """The same pixels as a PNG of header, palette and stored pixels; and warnings, as of fill.
 
     Args:
         data: a PNG without a structural fault (see `headers.structural_fault`).
@@ -81,6 +82,7 @@ def plain_png(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     header = Header.of(bytes(first))
     pixels, notes = _inflated(b"".join(kinds[b"IDAT"]), sum(n * m for n, m in header.passes()))
     _check_filters(pixels, header)
+    notes = (*notes, *_unheeded(kinds, header))
     parts = [_chunk(b"IHDR", bytes(first))]
     if header.colour == _PALETTE:
         [palette] = kinds[b"PLTE"]
@@ -106,6 +108,16 @@ def _check_kinds(kinds: dict[bytes, list[memoryview]], data: bytes) -> None:
     frames = int.from_bytes(kinds.get(b"acTL", [memoryview(b"")])[0][:4], "big")
     if frames > 1:
         raise ValueError(f"an animated PNG of {frames} frames; expected a single image")
+
+
+def _unheeded(kinds: dict[bytes, list[memoryview]], header: Header) -> Iterator[str]:
+    """What some viewers show otherwise than the stored values."""
+    declared = bytes(kinds.get(b"tRNS", [memoryview(b"")])[0])
+    if declared.strip(b"\xff") if header.colour == _PALETTE else len(declared) > 1:
+        yield "Some of its values are declared transparent: read as if they were opaque."
+    gamma = int.from_bytes(kinds.get(b"gAMA", [memoryview(b"")])[0][:4], "big") / 100_000
+    if gamma and b"sRGB" not in kinds and abs(gamma - _USUAL_GAMMA) > _OTHER_GAMMA:
+        yield f"It states a gamma of {gamma:.3g}, which is not applied: is it as bright as shown?"
 
 
 def _inflated(packed: bytes, size: int) -> tuple[bytes, tuple[str, ...]]:

@@ -41,6 +41,11 @@ class ExportedPredictor:
         check_device(path, device)
         network = open_onnx(path, "maskrcnn")
         self.session, self.metadata = network.session, network.metadata
+        for key in ("size", "diseases"):
+            if key not in self.metadata:
+                raise ValueError(
+                    f"{path}: its metadata lack {key!r}: make it again with cxrloc export"
+                )
         self.size, self.with_masks = int(self.metadata["size"]), with_masks
         if size not in (None, self.size):
             raise ValueError(

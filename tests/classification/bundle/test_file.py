@@ -19,10 +19,12 @@ from cxrloc.classification.bundle.classifier import (
     save_classifier,
 )
 from cxrloc.classification.bundle.file import read_bundle, read_metadata, write_bundle
-from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.bundle.preprocessing import Preprocessing, stored
 from cxrloc.classification.network.classifier import build_classifier
 from cxrloc.classification.network.weights import read_weights
 from cxrloc.datasets.files.manifest import RESEARCH_USE
+
+INPUT = stored(Preprocessing(64))[0]
 
 
 def test_tensors_and_metadata_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -114,6 +116,39 @@ def test_a_weight_that_is_no_number_is_refused_with_its_tensor(
         read_bundle(path)
 
 
+@pytest.mark.parametrize("name", ["a.bn1.running_var", "preprocessing.deviation_image"])
+def test_a_variance_below_zero_is_refused_with_its_tensor(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "classifier.safetensors"
+    write_bundle(path, {name: torch.tensor([1.0, -1e-3]), "a": -torch.ones(1)}, {"kind": "stage"})
+    with pytest.raises(ValueError, match=f"the weights '{name}' are below 0; copy it again"):
+        read_bundle(path)
+    write_bundle(path, {name: torch.tensor([1.0, -0.0])}, {"kind": "stage"})
+    assert read_bundle(path)[0][name][1] == 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"thresholds": {"Edema": 0.5}}, r"thresholds for .*Edema.*expected exactly"),
+        ({"study_thresholds": {"Edema": 0.5}}, r"study thresholds for .*Edema"),
+        ({"head": "poem"}, "unknown head .*'poem'; expected one of linear, two_layer"),
+        ({"preprocessing": {**INPUT, "size": 100}}, "input size 100, expected a multiple of 32"),
+    ],
+)
+def test_what_no_gate_has_is_refused_with_the_files_name(
+    tmp_path: Path, facts: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "classifier.safetensors"
+    model, _ = build_classifier("simple_cnn", 1)
+    bundle = ClassifierBundle(model, ("Mass",), {"Mass": 0.5}, Preprocessing(64), {}, {}, {})
+    save_classifier(path, bundle)
+    tensors, metadata = read_bundle(path, "classifier")
+    write_bundle(path, tensors, {**metadata, **facts})
+    with pytest.raises(ValueError, match=message) as error:
+        load_classifier(path)
+    assert str(path) in str(error.value)
+
+
 def test_another_weight_or_word_than_was_written_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "classifier.safetensors"
     write_bundle(path, {"a": torch.ones(64)}, {"kind": "classifier", "diseases": ["Mass"]})
@@ -151,6 +186,13 @@ def test_a_changed_bundle_is_refused_as_initial_weights_too(tmp_path: Path) -> N
         ({"mean_box_sizes": {"Mass": [0.1, 1e308]}}, "mean_box_sizes.Mass.1: got 1e[+]308"),
         ({"mean_box_sizes": {"Mass": [0.1]}}, "mean_box_sizes.Mass.1' is missing"),
         ({"diseases": "Mass"}, "diseases: got 'Mass', expected a valid list"),
+        ({"diseases": ["Mass", "Mass"]}, "diseases: got .*, expected every name once; train"),
+        ({"thresholds": {"Mass": True}}, "thresholds.Mass: got True"),
+        ({"thresholds": {"Mass": "0.5"}}, "thresholds.Mass: got '0.5'"),
+        ({"mean_box_sizes": {"Mass": [0, 0.5]}}, "mean_box_sizes.Mass.0: got 0"),
+        ({"lse_r": 1e300}, "lse_r: got 1e[+]300"),
+        ({"preprocessing": {**INPUT, "std": [5e-324, 1, 1]}}, "preprocessing.std.0: got 5e-324"),
+        ({"preprocessing": {**INPUT, "mean": [0, 0, 1e308]}}, "preprocessing.mean.2: got 1e[+]308"),
         ({"fold": -1}, "fold: got -1"),
         ({"manifest": []}, r"manifest: got \[\], expected a valid dictionary"),
     ],

@@ -56,6 +56,15 @@ def test_a_probability_on_the_threshold_is_present_and_no_threshold_is_never_pre
     assert present.tolist() == [[True, False, True], [False, False, True]]
 
 
+def test_finite_weights_that_give_nan_are_an_error_and_no_answer() -> None:
+    gate = make_gate({"Mass": 0.5})
+    with torch.no_grad():
+        for weights in gate.bundle.model.parameters():
+            weights.fill_(3e38)
+    with pytest.raises(ValueError, match=r"computes NaN or infinite numbers: .* Train it again"):
+        gate(make_images(1))
+
+
 def test_the_output_names_what_is_present_and_nothing_that_cannot_be_decided() -> None:
     output = make_gate({"Mass": 0.0, "Nodule": None, "Edema": 1.0})(make_images(1))
     assert output.present_diseases(0) == ("Mass",)
@@ -98,6 +107,44 @@ def test_the_table_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     assert lines[0].startswith("# Research use only, never a diagnosis.")
     assert lines[1] == "image_id,patient_id,disease,probability,threshold,present,fold"
     assert lines[3] == "a.png,1,Nodule,0.9,,0,"
+
+
+def test_names_that_begin_as_a_comment_are_rows(tmp_path: Path) -> None:
+    rows = [GateRow("#1.png", "#1", "Mass", 0.5, 0.25, True, 0), *ROWS]
+    write_gate_table(tmp_path / "gate.csv", rows)
+    assert read_gate_table(tmp_path / "gate.csv") == rows
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "-0.1", "1e400", "", "0x1", "0,5"])
+def test_a_cell_that_is_no_probability_is_named(tmp_path: Path, cell: str) -> None:
+    write_gate_table(tmp_path / "gate.csv", ROWS[:1])
+    text = (tmp_path / "gate.csv").read_text()
+    (tmp_path / "gate.csv").write_text("\ufeff" + text.replace(repr(0.1 + 0.2), f'"{cell}"'))
+    with pytest.raises(ValueError, match=r"gate\.csv, row 1: probability: got "):
+        read_gate_table(tmp_path / "gate.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.png,1,Mass,7.5,,0,", "probability: got '7.5', expected a number less than or equal"),
+        ("a.png,1,Mass,0.9,0.5,0,", "marked absent with a probability of 0.9 and a threshold of"),
+        ("a.png,1,Mass,0.4,0.5,1,", "marked present with a probability of 0.4"),
+        ("a.png,1,Mass,0.4,,1,", "marked present .* a threshold of None"),
+        ("a.png,1,Mass,0.4,-1,1,", "threshold: got '-1'"),
+        ("a.png,1,Mass,0.4,0.5,0,-1", "fold: got '-1'"),
+        ("a.png,1,Mass,0.4,0.5,0,2147483648", "fold: got '2147483648'"),
+        ("a.png,1,Mass,0.4,0.5,no,0", "present: got 'no'"),
+        ("b.png,1,Mass,0.4,0.5,0,0", "Mass on b.png has a row already, 1; expected one per image"),
+    ],
+)
+def test_an_absurd_row_is_refused_by_its_number(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "gate.csv"
+    write_gate_table(path, [GateRow("b.png", "1", "Mass", 0.4, 0.5, False, 0)])
+    path.write_text(f"{path.read_text()}{row}\n")
+    with pytest.raises(ValueError, match=f"row 2: .*{message}.*write it again") as error:
+        read_gate_table(path)
+    assert str(path) in str(error.value)
 
 
 def test_an_empty_table_is_a_table(tmp_path: Path) -> None:

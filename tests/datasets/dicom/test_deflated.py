@@ -12,6 +12,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from cxrloc.datasets.dicom import deflated
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey
+from cxrloc.datasets.images.sizes import size_hw
+from cxrloc.localization.dicom_output.c_store import presentation_contexts
 from datasets.dicom.builders import write_dicom
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -64,6 +66,22 @@ def test_a_file_that_would_fill_the_memory_is_refused_before_it_does(
     tracemalloc.start()
     with pytest.raises(UnreadableImageError, match=r"image\.dcm: the deflated .* more than 64 MB"):
         read_grey(image)
+    assert tracemalloc.get_traced_memory()[1] < 60e6
+    tracemalloc.stop()
+
+
+def test_its_size_and_class_are_read_within_the_same_memory(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert size_hw(image) == PIXELS.shape
+    assert len(presentation_contexts([image])) == 1
+    monkeypatch.setattr(deflated, "MAX_INFLATED", 2**26)
+    image.write_bytes(_meta(image, "usual") + _bomb(image))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"image\.dcm is no PNG, JPEG or DICOM image"):
+        size_hw(image)
+    with pytest.raises(ValueError, match=r"image\.dcm: the deflated .* more than 64 MB"):
+        presentation_contexts([image])
     assert tracemalloc.get_traced_memory()[1] < 60e6
     tracemalloc.stop()
 

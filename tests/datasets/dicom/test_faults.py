@@ -17,6 +17,7 @@ from cxrloc.datasets.dicom.complaints import complaint
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey, read_image
 from cxrloc.datasets.images.sizes import size_hw
 from cxrloc.localization.dicom_output.c_store import presentation_contexts
+from cxrloc.localization.dicom_output.source import parse_source
 from datasets.dicom.builders import lookup_table, smooth_pixels, write_dicom
 
 SURPLUS = "Corrupt JPEG data: 3 extraneous bytes before marker 0xd9"
@@ -26,6 +27,23 @@ WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
 def told(path: Path, word: str) -> str:
     [warning] = [w for w in read_image(path).warnings if word in w]
     return warning
+
+
+def test_a_lut_that_declares_fewer_bits_than_it_holds_is_scaled_by_what_it_holds(
+    tmp_path: Path,
+) -> None:
+    pixels, entries = smooth_pixels(10), np.linspace(0, 4095, 1024).astype(int).tolist()
+    right, other = (
+        write_dicom(
+            tmp_path / f"{bits}.dcm",
+            pixels,
+            bits=10,
+            VOILUTSequence=[lookup_table(entries, 0, bits)],
+        )
+        for bits in (12, 8)
+    )
+    np.testing.assert_array_equal(read_grey(other), read_grey(right))
+    assert "declares 8 bits, but its entries need 12" in told(other, "VOILUTSequence")
 
 
 @pytest.mark.parametrize("needed", [10, 12])
@@ -115,6 +133,7 @@ def _with_text(path: Path, keyword: str, text: bytes) -> Path:
         ("EstimatedRadiographicMagnificationFactor", b"1:1"),
         ("RescaleSlope", b"1,0"),
         ("RescaleIntercept", b"nan"),
+        ("NominalScannedPixelSpacing", b"-\\-"),
     ],
 )
 def test_an_optional_number_out_of_form_counts_as_absent(
@@ -127,6 +146,19 @@ def test_an_optional_number_out_of_form_counts_as_absent(
     np.testing.assert_array_equal(image.pixels, right)
     assert image.spacing is None
     assert f"{keyword} is out of form: read as if it were absent." in image.warnings
+    assert parse_source(path.read_bytes(), "b.dcm").voi is not None  # nor DICOM objects about it
+
+
+def test_windows_out_of_form_count_as_none_in_the_presentation_state_too(tmp_path: Path) -> None:
+    pixels = smooth_pixels(12)
+    right = read_grey(write_dicom(tmp_path / "a.dcm", pixels, bits=12))
+    path = write_dicom(tmp_path / "b.dcm", pixels, bits=12, WindowWidth=100)
+    _with_text(path, "WindowCenter", b"50,5")
+    np.testing.assert_array_equal(read_grey(path), right)
+    assert "WindowCenter" in told(path, "out of form")
+    voi = parse_source(path.read_bytes(), "b.dcm").voi
+    assert voi is not None
+    assert float(voi.WindowWidth) > 4000
 
 
 def test_two_padding_values_count_as_none(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from pydicom import Dataset
 from pydicom.pixels.processing import apply_windowing
 from pydicom.uid import (
     ExplicitVRBigEndian,
 )
 
+from cxrloc.datasets.dicom.lookup_tables import lookup_table as table_of
 from cxrloc.datasets.images.read import UnreadableImageError, read_grey, read_image
 from datasets.dicom.builders import lookup_table, smooth_pixels, write_dicom
 
@@ -43,6 +45,7 @@ def test_a_deep_image_that_uses_its_whole_range_is_what_the_same_png_is(
 ROW = [0, 100, 200, 300, 400]  # stored values, 12 bits
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize(
     ("attributes", "expected"),
     [
@@ -50,7 +53,7 @@ ROW = [0, 100, 200, 300, 400]  # stored values, 12 bits
         ({"WindowCenter": 200, "WindowWidth": 201}, [0, 1, 128, 255, 255]),
         # LINEAR_EXACT: ((x - 200) / 200 + .5) * 255
         (
-            {"WindowCenter": 200, "WindowWidth": 200, "VOILUTFunction": "LINEAR_EXACT"},
+            {"WindowCenter": 200, "WindowWidth": 200, "VOILUTFunction": "linear_exact"},
             [0, 0, 128, 255, 255],
         ),
         # SIGMOID: 255 / (1 + exp(-4 (x - 200) / 200)); 1 / (1 + e^2) = .1192, 1 / (1 + e^4) = .018
@@ -190,12 +193,50 @@ def test_the_modality_lut_comes_before_the_window(tmp_path: Path) -> None:
     assert read_grey(path).tolist() == [[255, 255, 128, 1, 1]]
 
 
+def described(*numbers: int) -> Dataset:
+    """A table of two entries, and what it says of itself."""
+    table = lookup_table([0, 999], 0, 10)
+    table.LUTDescriptor = list(numbers)
+    return table
+
+
+@pytest.mark.parametrize("count", [40_000, 2**16])
+def test_a_lut_of_65536_entries_says_0_and_one_of_more_than_32767_may_be_signed(
+    tmp_path: Path, count: int
+) -> None:
+    entries = [n * 65_535 // (count - 1) for n in range(count)]
+    table = lookup_table([0], 0, 16)
+    table.LUTDescriptor = [count % 2**16, 0, 16]
+    table.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
+    stored = np.array([[0, 1, 39_999, 40_000]], np.uint16)
+    path = write_dicom(tmp_path / "a.dcm", stored, bits=16, VOILUTSequence=[table])
+    expected = np.clip(np.rint(stored * 255.0 / (count - 1)), 0, 255)
+    assert np.abs(read_grey(path) - expected).max() <= 1
+    table.add_new("LUTDescriptor", "SS", [count - 2**16, 0, 16])  # as pydicom would not write it
+    assert table_of(table, signed=True)[0].tolist() == entries
+
+
+def test_negative_entries_of_a_lut_are_large_ones_that_were_written_with_a_sign(
+    tmp_path: Path,
+) -> None:
+    table = lookup_table([0], 0, 16)
+    table.LUTDescriptor = [3, 0, 16]
+    table.add_new("LUTData", "SS", [0, 0x7FFF, -1])
+    path = write_dicom(
+        tmp_path / "a.dcm", np.array([[0, 1, 2]], np.uint16), bits=12, VOILUTSequence=[table]
+    )
+    assert read_grey(path).tolist() == [[0, 127, 255]]
+
+
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [
         ({"RescaleSlope": 0, "RescaleIntercept": 0}, "RescaleSlope is 0"),
         ({"VOILUTFunction": "CUBIC"}, "'CUBIC' is unknown; expected LINEAR, LINEAR_EXACT"),
-        ({"VOILUTSequence": [lookup_table([0, 999], 0, 8)]}, "LUTDescriptor says 2 of 8 bits"),
+        ({"VOILUTSequence": [described(3, 0, 10)]}, "LUTDescriptor says 3 of 10 bits"),
+        ({"VOILUTSequence": [described(2, 0, 40)]}, "LUTDescriptor says 2 of 40 bits"),
+        ({"VOILUTSequence": [described(2, 0)]}, "lacks its entries .* three numbers"),
+        ({"ModalityLUTSequence": [Dataset()]}, "lacks its entries .* three numbers"),
     ],
 )
 def test_an_impossible_table_or_scale_is_an_error(

@@ -66,7 +66,8 @@ def test_what_is_no_chest_image_is_refused_by_name(
 CHEST_WORDS = (
     "CHEST, Thorax, Rindkere, HRUDNÍK, hrudník, Borst, Rintakehä, Poitrine, Potter, Torse, "
     "Brustkorb, Torace, Peito, ГРУДНАЯ КЛЕТКА, ГРУДЬ, pecho, torácico, Bröstkorg, Torax, TÓRAX, "
-    "hrudnнk, hrudn, mellkas, Krūtinės ląsta, Tor, Klatka, 胸部, 흉부, Thorax_PA"
+    "hrudnнk, hrudn, mellkas, Krūtinės ląsta, Tor, Klatka, 胸部, 흉부, Thorax_PA, "
+    "Θώρακας, θώραξ, Toraks, AKCİĞER, 胸片"
 )
 
 
@@ -94,7 +95,11 @@ def test_a_code_in_the_file_s_own_letters_is_known(
 
 
 @pytest.mark.parametrize(
-    "word", ["HRUDNÍ PÁTEŘ", "Columna torácica", "Borstwervels", "TSPINE", "胸椎", "Brustwirbel"]
+    "word",
+    [
+        *("HRUDNÍ PÁTEŘ", "Columna torácica", "Borstwervels", "TSPINE", "胸椎", "Brustwirbel"),
+        *("Torakal vertebra", "θωρακική μοίρα"),
+    ],
 )
 def test_the_thoracic_spine_is_no_chest_in_any_language(tmp_path: Path, word: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", smooth_pixels(8), BodyPartExamined="PLACEHOLDER")

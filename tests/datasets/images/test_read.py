@@ -51,7 +51,12 @@ def test_equal_colour_channels_keep_their_value(tmp_path: Path) -> None:
 def test_alpha_is_ignored_even_where_it_is_zero(tmp_path: Path) -> None:
     alpha = np.zeros_like(NOISE)
     path = saved(tmp_path / "rgba.png", np.dstack([NOISE, NOISE, NOISE, alpha]))
-    np.testing.assert_array_equal(read_grey(path), NOISE)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.pixels, NOISE)
+    assert "Transparent in 100.0% of the pixels: read as if it were opaque." in image.warnings
+    opaque = np.full_like(NOISE, 255)
+    saved(path, np.dstack([NOISE, NOISE, NOISE, opaque]))
+    assert not any("Transparent" in warning for warning in read_image(path).warnings)
 
 
 def test_colours_become_luminance(tmp_path: Path) -> None:

@@ -38,3 +38,13 @@ def test_a_image_without_contrast_is_warned_about_by_name(tmp_path: Path) -> Non
     )
     [example] = warnings.examples["images with a warning, kept"]
     assert example.startswith("flat (No contrast: every pixel has the grey value 100")
+
+
+def test_an_image_with_two_warnings_is_counted_once(tmp_path: Path) -> None:
+    warnings = ReaderWarnings()
+    path = write_dicom(tmp_path / "a.dcm", np.full((20, 20), 7, np.uint8), {"ViewPosition": "LL"})
+    check_images([Radiograph("a", path, "p", "", {})], warnings, workers=1)
+    assert warnings["images with a warning, kept"] == 1
+    [example] = warnings.examples["images with a warning, kept"]
+    assert "Lateral image" in example
+    assert "No contrast" in example

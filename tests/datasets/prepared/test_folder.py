@@ -93,6 +93,17 @@ def test_a_manifest_without_the_hash_of_a_file_is_refused(written: Path, name: s
         load_prepared(written)
 
 
+@pytest.mark.parametrize("fold", ["-1", "2", "2147483648", "1.0", "nan", "", " 1", "٣"])
+def test_a_fold_that_does_not_exist_is_refused_by_its_row(written: Path, fold: str) -> None:
+    folds, manifest = written / "folds.csv", written / "manifest.json"
+    folds.write_text(folds.read_text().replace("b.png,3,0", f"b.png,3,{fold}"))
+    stated = json.loads(manifest.read_text())
+    stated["hashes"]["folds.csv"] = file_sha256(folds)  # changed by who knows of the hash
+    manifest.write_text(json.dumps(stated))
+    with pytest.raises(ValueError, match=r"folds\.csv, row 2: b\.png has fold .*, expected 0 to 1"):
+        load_prepared(written)
+
+
 @pytest.mark.parametrize("part", ["", "_fold0", "_fold1", "_test"])
 def test_a_ground_truth_that_was_changed_afterwards_is_refused_by_name(
     written: Path, tmp_path: Path, part: str

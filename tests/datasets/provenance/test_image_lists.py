@@ -77,6 +77,7 @@ def test_a_text_list_has_one_name_a_line(tmp_path: Path) -> None:
         ("Image Index,Patient ID\n00000013_001.png,13\n", {"00000013_001.png": "13"}),
         ("# a remark\nimage_id,patient_id,disease\na,p,Mass\na,p,Nodule\n", {"a": "p"}),
         ("image_id\na.png\n", {"a.png": ""}),
+        ("# a remark\nimage_id,patient_id\n#1.png,#1\n", {"#1.png": "#1"}),
     ],
 )
 def test_a_table_needs_a_column_of_images_and_may_name_patients(

@@ -70,6 +70,19 @@ def test_the_first_box_of_a_disease_is_the_one_most_candidates_agree_on(
         torch.testing.assert_close(detections["boxes"][first], boxes[best, disease])
 
 
+@pytest.mark.parametrize("part", ["backbone.body.conv1", "roi_heads"])
+def test_finite_weights_that_give_nan_are_an_error_and_no_silence(
+    small_config: DetectorConfig, part: str
+) -> None:
+    model = _network(small_config).eval()
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if name.startswith(part):
+                weights.fill_(3e38)
+        with pytest.raises(ValueError, match=r"computes NaN: .* Train it again"):
+            model(torch.randn(1, 3, 128, 128))
+
+
 def test_boxes_agree_where_they_overlap_enough() -> None:
     alone, left, between, right = (
         [0.0, 0, 9, 9],

@@ -137,6 +137,16 @@ def test_a_file_of_something_else_is_refused_by_name(
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_maps_that_are_no_numbers_are_left_out_and_counted(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "x.maps.safetensors"
+    maps = ONE.copy()
+    maps[0, 0, 0] = value
+    save_file({"maps": maps}, path, {"cxrloc": json.dumps(GOOD)})
+    with pytest.warns(UserWarning, match="1 of 1 maps hold values that are not finite"):
+        read_heat_maps(path)
+
+
 def test_a_missing_file_a_broken_file_and_a_wrong_ending_are_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"cxrloc localize writes them with --maps"):
         read_heat_maps(tmp_path / "none.maps.safetensors")

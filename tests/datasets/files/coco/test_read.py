@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pycocotools import mask as rle
 
+from cxrloc.datasets.files.coco.images import odd_values
 from cxrloc.datasets.files.coco.read import our_coco, read_coco
 from cxrloc.datasets.labels.map import LabelMap
 
@@ -232,6 +233,15 @@ def test_a_category_whose_name_is_a_number_is_counted(name: int | str) -> None:
     notes = our_coco(one(categories__name=name), "gt.json").notes
     assert [n for n in notes if "category names that are numbers" in n and str(name) in n]
     assert not any("numbers" in note for note in our_coco(one(), "gt.json").notes)
+
+
+@pytest.mark.parametrize("age", [-5, 400, 1e308])
+def test_absurd_ages_are_unknown_and_counted(age: float) -> None:
+    read = our_coco(one(images__age_years=age), "gt.json")
+    assert read.coco["images"][0]["age_years"] is None
+    assert any("ages outside 0 to 120 years, read as unknown: 1 " in note for note in read.notes)
+    odd = odd_values([{"file_name": "a.png", "sex": "x", "view": "oblique"}])
+    assert [sum(word in note for note in odd) for word in ("sex", "view")] == [1, 1]
 
 
 def test_synonyms_in_one_file_need_a_word() -> None:

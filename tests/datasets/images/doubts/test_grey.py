@@ -45,6 +45,33 @@ def test_a_window_of_another_kind_of_image_is_doubted(level: int) -> None:
     assert doubt.startswith("Little contrast: 9")
 
 
+def _in_every_format(folder: Path, grey: npt.NDArray[np.uint8]) -> list[Path]:
+    """The image as PNG of 8 bits, JPEG and DICOM."""
+    paths = [folder / "a.png", folder / "a.jpg"]
+    for path in paths:
+        assert cv2.imwrite(str(path), grey)
+    window = {"WindowCenter": 2040, "WindowWidth": 4080, "VOILUTFunction": "LINEAR_EXACT"}
+    deep = grey.astype(np.uint16) * 16
+    return [*paths, write_dicom(folder / "a.dcm", deep, window, bits=12)]
+
+
+def test_every_format_is_doubted(tmp_path: Path) -> None:
+    from cxrloc.datasets.images.read import read_image
+
+    flat = np.full((100, 100), 243, np.uint8)
+    flat[:4] = _chest(100)[:4]
+    for doubt, grey in (("Little contrast: 9", flat), ("right way round", 255 - _chest())):
+        paths = _in_every_format(tmp_path, grey)
+        deep = tmp_path / "deep.png"
+        assert cv2.imwrite(str(deep), grey.astype(np.uint16) * 257)
+        for path in (*paths, *([deep] if "right" in doubt else [])):  # the stretch mends the other
+            assert any(doubt in warning for warning in read_image(path).warnings), path
+    colour = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    for path in (tmp_path / "c.png", tmp_path / "c.jpg"):
+        assert cv2.imwrite(str(path), cv2.resize(colour, (80, 80)))
+        assert any("in colour" in warning for warning in read_image(path).warnings), path
+
+
 def test_a_ct_window_on_a_chest_is_doubted_in_dicom_too(tmp_path: Path) -> None:
     from cxrloc.datasets.images.read import read_image
 

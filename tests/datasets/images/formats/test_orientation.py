@@ -89,6 +89,21 @@ def test_a_png_is_turned_upright_wherever_it_says_so(tmp_path: Path, place: str)
 
 
 @pytest.mark.parametrize(
+    "xmp", [b'<x tiff:Orientation="6"/>', b"<tiff:Orientation>8</tiff:Orientation>"]
+)
+def test_an_orientation_in_xmp_alone_turns_nothing_and_is_said(tmp_path: Path, xmp: bytes) -> None:
+    path = tmp_path / "a.jpg"
+    stated = segment(b"http://ns.adobe.com/xap/1.0/\0" + xmp)
+    path.write_bytes(JPEG[:2] + stated + JPEG[2:])
+    image = read_image(path)
+    assert image.size_hw == size_hw(path) == (32, 48)
+    assert any("XMP states orientation" in warning for warning in image.warnings)
+    for others in (stated + TURNED, segment(b"http://ns.adobe.com/xap/1.0/\0" + XMP)):
+        path.write_bytes(JPEG[:2] + others + JPEG[2:])
+        assert not any("XMP" in warning for warning in read_image(path).warnings)
+
+
+@pytest.mark.parametrize(
     "block", [b"", b"II*\0", b"II*\0" + b"\xff" * 40, exif(9), exif(6)[:12], b"Exif\0\0"]
 )
 def test_damaged_exif_data_turn_nothing_and_say_nothing(

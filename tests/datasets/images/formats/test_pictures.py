@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ def test_half_a_scan_with_an_end_marker_is_refused(progressive: int) -> None:
     whole = jpeg(cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
     for kept in (0.5, 0.8, 0.97):
         assert "JPEG" in refusal(whole[: int(kept * len(whole))] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize(
+    ("marker", "bits", "kind"),
+    [(0xC1, 12, "JPEG of 12 bits"), (0xC3, 16, "JPEG of 16 bits"), (0xF7, 8, "JPEG-LS")],
+)
+def test_a_jpeg_of_another_kind_is_named_and_not_called_damaged(
+    marker: int, bits: int, kind: str
+) -> None:
+    frame = struct.pack(">BHHBBBB", bits, 8, 8, 1, 1, 0x11, 0)
+    head = b"\xff\xd8\xff" + struct.pack(">BH", marker, len(frame) + 2) + frame
+    assert f"a file of {kind}" in refusal(head + b"\xff\xd9")
 
 
 def test_a_progressive_jpeg_without_its_last_scans_is_refused() -> None:

@@ -48,6 +48,24 @@ def test_what_changes_no_pixel_is_read_in_silence(
     assert any("Surplus zeros" in warning for warning in image.warnings) == ("after" in name)
 
 
+SHOWN_OTHERWISE = {
+    "a gamma of 1, which is not applied": (b"gAMA", struct.pack(">I", 100_000)),
+    "declared transparent": (b"tRNS", b"\0\x0a"),
+}
+
+
+@pytest.mark.parametrize("words", SHOWN_OTHERWISE)
+def test_what_some_viewers_show_otherwise_is_said(words: str) -> None:
+    image = decode_image(png(PIXELS, SHOWN_OTHERWISE[words]), Path("a.png"))
+    assert image.pixels.tolist() == GREYS
+    assert any(words in warning for warning in image.warnings)
+    usual = png(PIXELS, (b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 45455)), (b"tRNS", b""))
+    assert (
+        decode_image(usual, Path("a.png")).warnings
+        == decode_image(png(PIXELS), Path("a.png")).warnings
+    )
+
+
 DAMAGED = {
     "truncated PNG: 4 of 8 bytes of pixels": png(zlib.compress(ROW)),
     "truncated PNG: 8 of 8 bytes": png(PIXELS[:-2]),

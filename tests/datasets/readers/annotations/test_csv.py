@@ -39,6 +39,19 @@ def test_each_common_form_gives_the_same_box(folder: Folder, table: str) -> None
 HEAD = "image,class,xmin,ymin,xmax,ymax"
 
 
+def test_odd_facts_about_patients_are_counted_by_every_reader(folder: Folder) -> None:
+    people = ["F,40,PA", "diverse,400,oblique", "M,-5,AP", ",inf,", "f,0,LL"]
+    rows = [f"{n}.png,Mass,1,1,9,9,{facts}" for n, facts in zip("abcde", people, strict=True)]
+    table = "\n".join((f"{HEAD},sex,age,view", *rows))
+    index = csv.index(folder(*(f"{n}.png" for n in "abcde"), {"boxes.csv": table}))
+    ages = [r.age_years for r in index.radiographs]
+    assert [str(age) for age in ages] == ["40.0", "nan", "nan", "nan", "0.0"]
+    counts = dict(index.warnings)
+    assert counts["ages that are no number from 0 to 120, read as unknown"] == 3
+    assert counts["sexes other than F and M, as written"] >= 1
+    assert counts["views by other names than the usual ones, as written"] >= 1
+
+
 def test_rows_without_a_box_state_findings_of_the_whole_image(folder: Folder) -> None:
     rows = ["a.png,Effusion,80,30,120,70", "a.png,Mass,80,30,90,70", "b.png,Mass|Nodule,,,,"]
     rows += ["c.png,No finding,,,,", "d.png,,,,,", "e.png,No finding,0,0,1,1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,30 @@ def test_every_kind_of_png_is_predicted(
     image.save(out, "PNG")
 
     assert post(client, [("a.png", out.getvalue())]).status_code == 200
+
+
+def test_the_server_reads_and_refuses_what_every_tool_does(
+    client: TestClient, draw_image: Any, tmp_path: Path
+) -> None:
+    upright = draw_image()
+    whole = cv2.imencode(".jpg", np.rot90(upright, 1))[1].tobytes()
+    tiff = b"II" + struct.pack("<HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    exif = b"\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\0\0" + tiff
+    bare = write_dicom(tmp_path / "bare", upright, meta=False).read_bytes()
+    files = [("a.jpg", whole[:2] + exif + whole[2:]), ("1.2.840.17", bare)]
+    turned, dicom = (each["prediction"] for each in post(client, files).json()["results"])
+    sizes = [(p["images"][0]["height"], p["images"][0]["width"]) for p in (turned, dicom)]
+    assert sizes == [upright.shape] * 2
+    assert any("EXIF orientation 6" in warning for warning in turned["warnings"])
+
+    middle = len(whole) // 2
+    hand = write_dicom(tmp_path / "hand", upright, BodyPartExamined="HAND").read_bytes()
+    refused = {
+        "damaged JPEG": whole[:middle] + bytes(300) + whole[middle + 300 :],
+        "not a chest image: BodyPartExamined is HAND": hand,
+    }
+    for reason, data in refused.items():
+        assert reason in problem_of(post(client, [("a", data)]), 422)
 
 
 def test_an_animated_png_is_refused_as_other_files_of_several_images_are(

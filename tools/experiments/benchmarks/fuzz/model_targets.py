@@ -1,13 +1,15 @@
-"""Model files: bundles of ours, and weights of other programs."""
+"""Model files: bundles of ours, exported networks, and weights of other programs."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from onnx import ModelProto, TensorProto, helper
 from safetensors.torch import save_file
 from torch import nn
 
@@ -16,16 +18,25 @@ from cxrloc.classification.bundle.classifier import (
     load_classifier,
     save_classifier,
 )
-from cxrloc.classification.bundle.file import read_bundle, write_bundle
+from cxrloc.classification.bundle.file import read_bundle, read_metadata, write_bundle
 from cxrloc.classification.bundle.int8 import int8_path, load_int8, save_int8
+from cxrloc.classification.bundle.onnx_file import NETWORK_BYTES, with_metadata, write_onnx
 from cxrloc.classification.bundle.preprocessing import Preprocessing
+from cxrloc.classification.inference.exported_gate import ExportedBundle, ExportedGate
 from cxrloc.classification.network.classifier import build_classifier
+from cxrloc.classification.network.content_hash import METADATA
 from cxrloc.classification.network.int8 import GreyInput, Int8Backbone, Int8Layer
 from cxrloc.classification.network.weights import load_partial, read_weights
 from cxrloc.detection.config import DetectorConfig
 from cxrloc.detection.mask_rcnn import bundle_metadata
+from cxrloc.detection.torchvision_backend.export.exported_predictor import ExportedPredictor
 from cxrloc.tools.experiments.benchmarks.fuzz.campaign import Target
-from cxrloc.tools.experiments.benchmarks.fuzz.mutations import TENSORS, Mutation, damaged
+from cxrloc.tools.experiments.benchmarks.fuzz.mutations import (
+    TENSORS,
+    Mutation,
+    absurd_json,
+    damaged,
+)
 
 _DISEASES = ("Mass", "Nodule")
 _SIDE = 64
@@ -44,7 +55,7 @@ def model_targets(folder: Path) -> list[Target]:
         "INT8 weights": (_int8(gate), lambda path: load_int8(gate)),
     }
     made = [Target(name, *loader, TENSORS, hashed=True) for name, loader in ours.items()]
-    return [*made, *_foreign(folder)]
+    return [*made, *_exported(gate), *_foreign(folder)]
 
 
 def _gate(path: Path) -> Path:
@@ -75,6 +86,41 @@ def _int8(gate: Path) -> Path:
     grey = GreyInput("conv1", (0.017, 0.017, 0.017), (-2.1, -2.0, -1.8))
     save_int8(int8_path(gate), Int8Backbone(layers, grey, ("fc",), "0" * 16, {}))
     return int8_path(gate)
+
+
+def _exported(gate: Path) -> list[Target]:
+    """An exported gate and detector, with networks that hand on their input."""
+    detector = gate.with_name("maskrcnn.safetensors")
+    loads: dict[Path, Callable[[Path], Any]] = {
+        gate: lambda path: _used(ExportedGate(path).bundle),
+        detector: lambda path: [ExportedPredictor(path).metadata[k] for k in ("size", "diseases")],
+    }
+    targets = []
+    for bundle, load in loads.items():
+        ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("in", "out")]
+        node = helper.make_node("Identity", ["in"], ["out"])
+        graph = helper.make_graph([node], "network", ends[:1], ends[1:])
+        imports = [helper.make_opsetid("", 17)]
+        network = helper.make_model(graph, opset_imports=imports, ir_version=8)
+        path = bundle.with_suffix(".onnx")
+        write_onnx(path, network, read_metadata(bundle))
+        name = f"exported {bundle.stem}"
+        targets.append(Target(name, path, load, (_absurd_metadata, damaged)))
+    return targets
+
+
+def _used(bundle: ExportedBundle) -> list[Any]:
+    """What predictions depend on."""
+    thresholds = [bundle.thresholds, bundle.examination_thresholds]
+    inputs = [bundle.preprocessing, bundle.demographics]
+    return [bundle.diseases, bundle.mean_box_sizes, *thresholds, *inputs]
+
+
+def _absurd_metadata(data: bytes, rng: random.Random) -> bytes:
+    """An exported network with an absurd value in its metadata, and the hash of that."""
+    stated = {p.key: p.value for p in ModelProto.FromString(data).metadata_props}
+    text = absurd_json(stated[METADATA].encode(), rng).decode("utf-8", "replace")
+    return with_metadata(data[: int(stated[NETWORK_BYTES])], text)
 
 
 def _foreign(folder: Path) -> list[Target]:
