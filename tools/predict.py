@@ -250,8 +250,10 @@ def _report(arguments: argparse.Namespace, tally: Tally, images: int, study: Stu
         print(f"\n{tally.table()}\n")
     for failure in tally.failures if study is None else map(study.shown, tally.failures):
         print(f"predict: not done: {failure}", file=sys.stderr)
-    written = [_FILES[each] for each in WRITTEN if each in arguments.write]
-    print(f"{', '.join(written)} are in {arguments.out}. {RESEARCH_USE}.")
+    done = tally.before + tally.now  # an image that failed has its row in the table, no more
+    kinds = [each for each in WRITTEN if each in arguments.write and (done or each == "table")]
+    written = ", ".join(_FILES[each] for each in kinds)
+    print(f"{written} are in {arguments.out}. {RESEARCH_USE}." if kinds else "Nothing was written.")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -86,6 +86,10 @@ def test_unreadable_inputs_are_reported_and_the_rest_go_on(
         ["good.png", "none", "-"],
     ]
     assert f"are in {tmp_path / 'out'}" in printed.out.splitlines()[-1]
+    # where no image could be predicted, no files are promised
+    assert run(bundles["none"], [images / "bad.png"], tmp_path / "nothing") == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "Nothing was written."
+    assert not [*(tmp_path / "nothing").glob("*")]
 
 
 @pytest.mark.slow
