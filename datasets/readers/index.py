@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cxrloc.datasets.files.checked import LONGEST_NAME
 from cxrloc.datasets.labels.people import MAXIMUM_AGE_YEARS, SEXES, VIEWS
 from cxrloc.datasets.radiograph import Radiograph
 
@@ -87,7 +88,12 @@ class DatasetIndex:
     boxed_diseases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Count odd facts about patients, whichever reader read them; absurd ages are unknown."""
+        """Check what every reader read; absurd ages are unknown, odd facts counted.
+
+        Raises:
+            ValueError: for a disease whose name is absurdly long.
+        """
+        self._check_names()
         odd = {r.image_id for r in self.radiographs if not _plausible(r.age_years)}
         if odd:
             kind = f"ages that are no number from 0 to {MAXIMUM_AGE_YEARS}, read as unknown"
@@ -98,6 +104,17 @@ class DatasetIndex:
             object.__setattr__(self, "radiographs", known)
         self._note("sexes other than F and M, as written", SEXES, "sex")
         self._note("views by other names than the usual ones, as written", VIEWS, "view")
+
+    def _check_names(self) -> None:
+        names = set(self.diseases).union(*(r.labels for r in self.radiographs))
+        names.update(box.disease for r in self.radiographs for box in r.boxes)
+        longest = max(names, key=len, default="")
+        if len(longest) > LONGEST_NAME:
+            files = ", ".join(map(str, self.sources)) or "the data set"
+            raise ValueError(
+                f"{files}: {longest[:60]!r}... is a disease's name of over {LONGEST_NAME} "
+                "characters; correct it"
+            )
 
     def _note(self, kind: str, known: Sequence[str], fact: str) -> None:
         values = ((r.image_id, getattr(r, fact)) for r in self.radiographs)

@@ -44,7 +44,7 @@ class ShardManifest(TypedDict):
     input: ShardInput
     clahe_clip: Annotated[float, Field(strict=True, ge=0, le=1000)]
     rows: Count
-    shards: list[ShardEntry]
+    shards: Annotated[list[ShardEntry], Field(min_length=1)]
 
 
 def read_manifest(storage: Storage, size: int) -> ShardManifest:

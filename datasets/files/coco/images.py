@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from cxrloc.datasets.files.checked import LARGEST, LONGEST_NAME, LONGEST_SIDE
+from cxrloc.datasets.files.checked import LARGEST, LONGEST_NAME, LONGEST_SIDE, MAX_FOLDS
 from cxrloc.datasets.files.coco.values import Key, id_key, number, shown, some, whole
 from cxrloc.datasets.files.keys import patient_key
 from cxrloc.datasets.files.parse import naming
@@ -159,13 +159,18 @@ def _check_facts(entry: dict[str, Any], here: str) -> None:
     elif "age_years" in entry:
         entry["age_years"] = None
     if entry.get("fold") is not None:
-        entry["fold"] = _checked(whole, entry, "fold", "the number of a fold", here)
+        entry["fold"] = _checked(_fold, entry, "fold", "the number of a fold", here)
     for kind in ("patient_id", "view", "sex"):
         value = entry.get(kind)
         if isinstance(value, list | dict) or (isinstance(value, str) and not is_text(value)):
             raise ValueError(f"{here} has {kind} {shown(value)}, expected a text or a number")
     with naming(here):
         patient_key(entry.get("patient_id"))
+
+
+def _fold(value: Any) -> int | None:
+    number = whole(value)
+    return number if number is not None and 0 <= number < MAX_FOLDS else None
 
 
 def odd_values(entries: Sequence[Mapping[str, Any]]) -> list[str]:

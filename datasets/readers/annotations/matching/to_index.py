@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrloc.datasets.files.coco.values import some
+from cxrloc.datasets.files.parse import naming
 from cxrloc.datasets.images.sizes import sizes_hw
 from cxrloc.datasets.radiograph import Box, Radiograph
 from cxrloc.datasets.readers.annotations.matching.annotated import Annotations
@@ -109,10 +110,12 @@ def to_index(
     official = official_lists(parts, warnings)
     both = in_both_parts(patients.patient_of, official)
     warnings.warn("patients in both parts of the split", both)
-    radiographs = [
-        _radiograph(image, image.labels.values(diseases, choices.unboxed), patients)
-        for image in images
-    ]
+    sources = annotations.sources
+    with naming(str(sources[0] if len(sources) == 1 else root)):
+        radiographs = [
+            _radiograph(image, image.labels.values(diseases, choices.unboxed), patients)
+            for image in images
+        ]
     return DatasetIndex(radiographs, official, warnings, annotations.sources, diseases, boxed)
 
 
