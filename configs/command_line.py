@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import contextvars
 import dataclasses
+import io
 import os
 import re
 import sys
@@ -231,6 +232,9 @@ def run_tool(
     """
     program = _started_as.get() or tool
     owns_process = Path(sys.argv[0]).stem in (tool, "cxrloc", "cli")  # or it is called as a library
+    if owns_process and isinstance(sys.stdout, io.TextIOWrapper):
+        # a name that the terminal has no letters for must not end a run (stderr escapes by itself)
+        sys.stdout.reconfigure(errors="backslashreplace")
     with stopping(f"{program}: {{}}; {interrupted}", owns_process, tidies, grace) as stop:
         try:
             with own_setting(), _temporary_folder(stop):

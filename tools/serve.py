@@ -113,13 +113,13 @@ def build_app(arguments: argparse.Namespace) -> tuple[FastAPI, Service]:
 def _run(app: FastAPI, service: Service, arguments: argparse.Namespace) -> int:
     import uvicorn
 
-    from cxrloc.tools.server.http.connections import protocol_with_deadline
+    from cxrloc.tools.server.http.connections import PunctualServer, protocol_with_deadline
 
     host, port = arguments.host, arguments.port
     scheme = "http" if arguments.certificate is None else "https"
     address = f"{scheme}://[{host}]" if ":" in host else f"{scheme}://{host}"
 
-    class Server(uvicorn.Server):
+    class Server(PunctualServer):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:

@@ -22,6 +22,7 @@ from pydantic_core import from_json
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"7z": "7z", b"BZh": "bzip2"}
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _MOST_VALUES = 1_000_000  # of a YAML file; a few lines of aliases can stand for billions
 
 
@@ -126,7 +127,7 @@ def read_yaml(path: Path) -> Any:
     text = read_text(path)
     try:
         value = yaml.load(text, _Loader)
-        _check_amount(value)
+        _check_values(value)
     except RecursionError as error:
         raise ValueError(f"{path} is not YAML that can be read: it is nested too deeply") from error
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -135,13 +136,15 @@ def read_yaml(path: Path) -> Any:
     return value
 
 
-def _check_amount(value: Any) -> None:
+def _check_values(value: Any) -> None:
     waiting, count = [value], 0
     while waiting:
         inner = waiting.pop()
         count += 1
         if count > _MOST_VALUES:
             raise ValueError(f"it holds more than {_MOST_VALUES:,} values")
+        if isinstance(inner, str) and _NO_TEXT.search(inner):
+            raise ValueError("a text in it contains a NUL character or half of a surrogate pair")
         if isinstance(inner, dict):
             waiting += [*inner.keys(), *inner.values()]
         elif isinstance(inner, list | tuple | set):

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import overload
 
+from cxrloc.datasets.files.runs.shown_paths import as_text
 from cxrloc.datasets.files.storage import Storage
 from cxrloc.datasets.images.read import (
     FIRST_BYTES,
@@ -249,11 +250,6 @@ def _shortened(stem: str) -> str:
     """Shorten a stem to leave room for suffixes: file systems allow 255 bytes in a name."""
     encoded = os.fsencode(stem)
     return stem if len(encoded) <= _STEM_BYTES else encoded[:_STEM_BYTES].decode(errors="ignore")
-
-
-def as_text(name: str) -> str:
-    """A file's name or path for files and terminals: bytes that are no UTF-8 become \\xff."""
-    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def image_name(file: str | Path) -> str:

@@ -32,6 +32,7 @@ from pathlib import Path
 from cxrloc.configs.command_line import run_tool, tool_parser
 from cxrloc.configs.help_page import add_full_paths
 from cxrloc.datasets.files.manifest import RESEARCH_USE, file_sha256, run_manifest, write_json
+from cxrloc.datasets.files.runs.locks import while_holding, writes_file
 from cxrloc.datasets.files.runs.shown_paths import shown_name
 from cxrloc.datasets.prepared.folder import PreparedFolder
 from cxrloc.datasets.provenance.image_lists import ImageList, read_boxed_images
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool("audit_leakage", lambda: _run(_parser().parse_args(argv)))
 
 
+@while_holding(lambda arguments: writes_file(arguments.out))
 def _run(arguments: argparse.Namespace) -> int:
     started = time.time()
     audits = _audits(arguments)

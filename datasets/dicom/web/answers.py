@@ -109,7 +109,9 @@ def explained(url: str, what: str) -> Iterator[None]:
         raise ServerError(f"{url}: no answer in time, {_ATTEMPTS}") from None
     except requests.exceptions.ChunkedEncodingError:
         raise ServerError(f"{url}: the transfer broke off, {_ATTEMPTS}") from None
-    except requests.ConnectionError:
+    except requests.ConnectionError as error:
+        if _is_late(error):
+            raise ServerError(f"{url}: its answer did not come to an end, {_ATTEMPTS}") from None
         raise ServerError(f"{url}: nobody answers, {_ATTEMPTS}; check host and port") from None
     except (InvalidDicomError, EOFError):
         raise ServerError(f"{url}: what it sends for {what} is no DICOM file") from None
@@ -118,6 +120,16 @@ def explained(url: str, what: str) -> Iterator[None]:
         raise ServerError(f"{url}: its answer for {what} is damaged ({name})") from None
     except requests.RequestException as error:
         raise ServerError(f"{url}: {type(error).__name__}") from None
+
+
+def _is_late(error: Exception) -> bool:
+    """Whether a time ran out after the server had been reached: urllib3 says so within."""
+    from urllib3.exceptions import ReadTimeoutError
+
+    inner = error.args[0] if error.args else None
+    return isinstance(inner, ReadTimeoutError) or any(
+        isinstance(each, TimeoutError) for each in getattr(inner, "args", ())
+    )
 
 
 def _of_status(url: str, status: int, what: str) -> ServerError:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64
 _CONNECT_S, _SILENT_S = 10, 60
+_EXCHANGE_S = 300.0  # for one request and its answer; with 3 attempts a quarter of an hour
 _PAGE = 1000
 _ALREADY_STORED = 0x0111  # Failure Reason: duplicate SOP Instance
 
@@ -72,8 +73,12 @@ class DicomWebServer:
         import requests
         from dicomweb_client.api import DICOMwebClient
 
+        from cxrloc.datasets.dicom.web.exchange import BoundedAdapter
+
         self.url = checked_url(url)
         session = requests.Session()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, BoundedAdapter(_EXCHANGE_S))
         session.auth = ShownCredentials(authorization)
         session.headers["Accept"] = "application/dicom+json"
         session.hooks["response"].append(check_answer)

@@ -45,6 +45,7 @@ def writes_folder(out: Path) -> Iterator[None]:
 
     Raises:
         BeingWrittenError: if another run holds it; the message names its process.
+        PermissionError: if nothing can be written there, or another user's run may hold it.
     """
     if out.exists() and not out.is_dir():
         yield  # whoever writes into it says what is expected
@@ -114,7 +115,10 @@ def _held_by(lock: Path, out: Path) -> Iterator[None]:
 def _locked(lock: Path, out: Path) -> int:
     """An open file that holds the lock."""
     while True:
-        file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError as error:
+            raise PermissionError(_not_ours(lock, out)) from error
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -158,3 +162,17 @@ def _holder(file: int) -> str:
 
 def _refusal(out: Path, holder: str) -> str:
     return f"{out} is being written by {holder}; wait until it ends, or choose another --out"
+
+
+def _not_ours(lock: Path, out: Path) -> str:
+    """Why a lock cannot be taken: it is another user's, or nothing can be written there."""
+    if not os.path.lexists(lock):
+        return f"{out} cannot be written to (permission denied); choose another --out"
+    try:
+        holder = lock.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+    except OSError:
+        holder = "another process"
+    return (
+        f"{out} is being written, or was until it was killed, by another user's {holder}; choose "
+        f"another --out or, if that process has ended, have its user delete {lock}"
+    )

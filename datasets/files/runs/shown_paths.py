@@ -40,9 +40,17 @@ def keep_full_paths() -> None:
     _full.set(True)
 
 
+def as_text(name: str) -> str:
+    """A file's name or path for files and terminals: bytes that are no UTF-8 become \\xff."""
+    try:
+        return os.fsencode(name).decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # half of a surrogate pair, of which no file can be named
+        return name.encode(errors="backslashreplace").decode()
+
+
 def shown_path(path: Path | str, folder: Path) -> str:
     """A path as a file in `folder` tells it."""
-    return str(path) if _full.get() else os.path.relpath(path, folder)
+    return as_text(str(path) if _full.get() else os.path.relpath(path, folder))
 
 
 def shown_settings(value: Any, folder: Path, key: str = "") -> Any:
@@ -53,26 +61,27 @@ def shown_settings(value: Any, folder: Path, key: str = "") -> Any:
         folder: of the file that will hold them.
         key: the setting's name.
     """
-    if _full.get():
-        return value
     if isinstance(value, Path):
-        return os.path.relpath(value, folder)
+        shown = shown_path(value, folder)
+        return Path(shown) if _full.get() else shown
     if isinstance(value, Mapping):
         return {k: shown_settings(v, folder, str(k)) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [shown_settings(each, folder, key) for each in value]
     if not isinstance(value, str):
         return value
+    if _full.get():
+        return as_text(value)
     if "=" in value and "," in value:  # NAME=FOLDER,NAME=FOLDER
         return ",".join(shown_settings(each, folder, key) for each in value.split(","))
     name, equals, path = value.rpartition("=")
-    return name + equals + os.path.relpath(path, folder) if _is_path(path, key) else value
+    return as_text(name + equals + os.path.relpath(path, folder) if _is_path(path, key) else value)
 
 
 def shown_name(name: str, folder: Path) -> str:
     """The name of an input, which may be its path."""
     is_path = os.path.isabs(name) or (os.sep in name and os.path.exists(name))
-    return shown_path(name, folder) if is_path else name
+    return shown_path(name, folder) if is_path else as_text(name)
 
 
 def shown_command(words: Sequence[str], folder: Path) -> list[str]:

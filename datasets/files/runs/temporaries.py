@@ -23,6 +23,7 @@ from pathlib import Path
 _TAG = re.compile(r"cxr-([0-9a-f]{6})-([0-9]+)-([0-9]+)\.tmp")
 _LONGEST_STEM = 100  # of a file's name, so that the temporary one is no longer than 255 bytes
 _DAY = 24 * 3600
+_CLOCKS = 3600  # by so much may two machines' clocks differ, or one that was set
 _MOST = 10**6  # numbers of one process
 _numbers = itertools.count(1)
 _in_use: set[str] = set()  # tags of this process
@@ -131,7 +132,10 @@ def left_behind(name: str, written: float | None) -> bool:
     run, writer = int(tag[2]), int(tag[3]) // _MOST
     if writer == os.getpid():
         return tag[0] not in _in_use
-    return not (is_alive(run) and (run != os.getpid() or is_alive(writer)))
+    if not is_alive(run) or (run == os.getpid() and not is_alive(writer)):
+        return True
+    # its number may have been another process's before
+    return written is not None and _begun(run) - written > _CLOCKS
 
 
 def is_alive(process: int) -> bool:
@@ -143,6 +147,17 @@ def is_alive(process: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
+
+
+def _begun(process: int) -> float:
+    """When a process began, in seconds since 1970; 0 where the system does not say."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+        ticks = int(stat.rpartition(")")[2].split()[19])  # since the machine was started
+        booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return booted + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _machine() -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cxrloc.datasets.files.runs.shown_paths import shown_path
+from cxrloc.datasets.files.runs.shown_paths import as_text, shown_path
 from cxrloc.datasets.files.storage import Storage
-from cxrloc.datasets.readers.loose_images import as_text, image_name
+from cxrloc.datasets.readers.loose_images import image_name
 from cxrloc.localization.diagnosis.engines.work import Outcome, Task, Work
 from cxrloc.localization.diagnosis.finished import facts_of_sources
 
@@ -46,7 +46,7 @@ def _shown(source: str, out: Path | None) -> str:
     if "://" in source:
         return source
     path = os.path.abspath(source)
-    return as_text(path if out is None else shown_path(path, out))
+    return as_text(path) if out is None else shown_path(path, out)
 
 
 @dataclass

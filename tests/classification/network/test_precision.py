@@ -43,7 +43,7 @@ def test_autocast_sets_the_format_of_a_product(
 def test_an_absent_gpu_is_said_and_auto_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == torch.device("cpu")
-    for absent in ("cuda:1", "mps", "xpu", "meta", "cpu:7", "gpu"):
+    for absent in ("cuda:1", "mps", "xpu", "meta", "cpu:7", "gpu", "CUDA", "tpu", ""):
         expected = f"device '{absent}': expected auto, cpu .torch sees no CUDA device"
         with pytest.raises(ValueError, match=expected):
             resolve_device(absent)

@@ -52,6 +52,8 @@ def test_json_of_another_encoding_and_a_text_that_looks_like_nul(tmp_path: Path)
         ("a: 2024-13-45\n", "month must be in 1..12"),
         ("[" * 2000, "nested too deeply"),
         (LAUGHS, "more than 1,000,000 values"),
+        ('"a\\0": 1\n', "a text in it contains a NUL"),
+        ('- ["\\ud800"]\n', "half of a surrogate pair"),
     ],
 )
 def test_yaml_that_is_none(tmp_path: Path, content: str, message: str) -> None:
@@ -67,6 +69,13 @@ def test_text_and_tables_that_are_none(tmp_path: Path) -> None:
         read_text(tmp_path / "a.csv")
     with pytest.raises(ValueError, match=r"t, row 2: expected 2 cells, got \['3'\]"):
         csv_table(["a,b\n", "1,2\n", "3\n"], ("a", "b"), "t")
+    with pytest.raises(ValueError, match=r"t, line 2: not CSV: field larger than field limit"):
+        csv_table(["a,b\n", f"1,{'2' * 200_000}\n"], ("a", "b"), "t")
+    (tmp_path / "a.yaml").write_bytes("a: 1".encode("utf-16"))
+    with pytest.raises(
+        ValueError, match=r"a\.yaml is not a text file in UTF-8: .* save it as UTF-8"
+    ):
+        read_yaml(tmp_path / "a.yaml")
     assert csv_table(["a,b\n", "\n", "1,2\n"], ("a", "b"), "t") == [{"a": "1", "b": "2"}]
 
 

@@ -281,3 +281,18 @@ def test_what_is_missing_or_was_changed_is_named(
     shard.unlink()
     with pytest.raises(ValueError, match=r"part-00001\.parquet: no file, expected"):
         ShardSet(str(out), SIZE)
+
+
+def test_parts_that_changed_places_or_come_from_elsewhere_are_named(
+    shards: ShardSet, tmp_path: Path
+) -> None:
+    first, second = sorted((tmp_path / "out").glob(f"size={SIZE}/split=*/part-*.parquet"))[:2]
+    one, two = first.read_bytes(), second.read_bytes()
+    first.write_bytes(two)
+    second.write_bytes(one)
+    with pytest.raises(ValueError, match=r"part-0000.\.parquet.*build-shards"):
+        ShardSet(shards.url, SIZE)
+    second.write_bytes(two)
+    first.write_bytes(one[:-8] + bytes(4) + one[-4:])  # as long, its footer's length is lost
+    with pytest.raises(ValueError, match=r"part-00000\.parquet is damaged: its hash is not"):
+        ShardSet(shards.url, SIZE)

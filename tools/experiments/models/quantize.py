@@ -72,19 +72,27 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace, started: float) -> None:
-    from cxrloc.classification.bundle.classifier import load_classifier
-    from cxrloc.classification.bundle.int8 import int8_path, save_int8
-    from cxrloc.classification.inference.gate import Gate
-    from cxrloc.classification.inference.int8_calibration import calibrate
-    from cxrloc.classification.inference.runtimes import INT8, require_int8
-    from cxrloc.localization.analyses.runtimes.agreement import agreement
+    from cxrloc.classification.bundle.int8 import int8_path
+    from cxrloc.classification.inference.runtimes import require_int8
 
     require_int8()
     gate = bundle_at(arguments.gate)
     path = int8_path(gate)
-    bundle = load_classifier(gate)
     if not os.access(path.parent, os.W_OK):
         raise OSError(f"{path.parent} cannot be written to: copy {gate} elsewhere")
+    with writes_file(path):
+        _quantize(arguments, gate, path, started)
+
+
+def _quantize(arguments: argparse.Namespace, gate: Path, path: Path, started: float) -> None:
+    from cxrloc.classification.bundle.classifier import load_classifier
+    from cxrloc.classification.bundle.int8 import save_int8
+    from cxrloc.classification.inference.gate import Gate
+    from cxrloc.classification.inference.int8_calibration import calibrate
+    from cxrloc.classification.inference.runtimes import INT8
+    from cxrloc.localization.analyses.runtimes.agreement import agreement
+
+    bundle = load_classifier(gate)
     squares, paths = _readable(arguments.inputs, arguments.seed, bundle.preprocessing)
     half = len(paths) // 2
     int8 = calibrate(bundle, np.concatenate(squares[:half]), seed=arguments.seed)
@@ -99,8 +107,7 @@ def _run(arguments: argparse.Namespace, started: float) -> None:
     manifest = run_manifest(
         facts, seed=arguments.seed, hashes=hashes, started=started, folder=path.parent
     )
-    with writes_file(path):
-        save_int8(path, replace(int8, metadata={**int8.metadata, "manifest": manifest}))
+    save_int8(path, replace(int8, metadata={**int8.metadata, "manifest": manifest}))
     print(f"INT8 weights are in {path}, for --runtime {INT8}. {RESEARCH_USE}.")
 
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from cxrloc.tools.server.dicom_node.durable_queue.reasons import describe
 
 _LOG = logging.getLogger("cxrloc.node")
-_PAUSE_S = 5.0
+_FIRST_S, _LONGEST_S = 5.0, 60.0
 
 
 class Loop:
     """A thread that calls `step` until it is told to stop.
 
-    An error does not end it: it is logged, and the step is tried again after a pause.
+    An error does not end it: it is logged, and the step is tried again after pauses that grow.
 
     Attributes:
         name: what it does.
@@ -43,14 +43,16 @@ class Loop:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        pause = _FIRST_S
         while not self._stop.is_set():
             try:
                 busy = self.step()
-                self.fault = ""
+                self.fault, pause = "", _FIRST_S
             except Exception as error:
                 self.fault = describe(error)
-                _LOG.error("the %s fails: %s; again in %.0f s", self.name, self.fault, _PAUSE_S)
-                self._stop.wait(_PAUSE_S)
+                _LOG.error("the %s fails: %s; again in %.0f s", self.name, self.fault, pause)
+                self._stop.wait(pause)
+                pause = min(2 * pause, _LONGEST_S)
                 continue
             if not busy and not self._stop.is_set():
                 self.idle()

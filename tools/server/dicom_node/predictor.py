@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from cxrloc.localization.dicom_output.output import (
 )
 from cxrloc.localization.dicom_output.source import parse_source
 from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue, Job
-from cxrloc.tools.server.dicom_node.durable_queue.reasons import describe
+from cxrloc.tools.server.dicom_node.durable_queue.reasons import describe, is_full
 from cxrloc.tools.server.dicom_node.durable_queue.spool import sync
 
 if TYPE_CHECKING:
@@ -47,22 +47,38 @@ class Predictor:
     destinations: Sequence[str]
     any_body_part: bool = False
     observe: Callable[[str, float], None] = lambda stage, seconds: None
+    _held: list[Job] = field(default_factory=list, init=False)  # had no room for its results
 
     def step(self) -> bool:
-        """Predict one image; returns False if none waits."""
-        job = self.queue.next_received()
+        """Predict one image; returns False if none waits.
+
+        Raises:
+            OSError, sqlite3.Error: when the disk is full. That is not the image's fault: it comes
+                again at the next step, and no attempt of it is counted.
+        """
+        job = self._held.pop() if self._held else self.queue.next_received()
         if job is None:
             return False
+        try:
+            self._predict(job)
+        except Exception as error:
+            if is_full(error):
+                self._held.append(job)
+            raise
+        return True
+
+    def _predict(self, job: Job) -> None:
         try:
             files = self._results(job)
         except ValueError as error:  # of this image, each time again
             self._fail(job, error.reason if isinstance(error, UnreadableImageError) else str(error))
         except Exception as error:
+            if is_full(error):
+                raise
             self._again(job, f"{describe(error)}, while it was predicted")
         else:
             self.queue.predicted(job.key, files, self.destinations)
             _LOG.info("%s: predicted", job.key)
-        return True
 
     def _again(self, job: Job, reason: str) -> None:
         if job.attempts >= _ATTEMPTS:

@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -25,11 +24,8 @@ from starlette.routing import Route
 from cxrloc.tools.server.dicom_node.durable_queue.images import DurableQueue
 from cxrloc.tools.server.dicom_node.durable_queue.states import STATES
 from cxrloc.tools.server.http.access import GuardedApp, QuietApp
-from cxrloc.tools.server.http.connections import protocol_with_deadline
+from cxrloc.tools.server.http.connections import PunctualServer, protocol_with_deadline
 from cxrloc.tools.server.http.metrics import SECONDS
-
-if TYPE_CHECKING:
-    import uvicorn
 
 Others = Callable[[], Mapping[str, Mapping[str, str]]]  # see `Node.others`
 
@@ -170,7 +166,7 @@ class StatusServer:
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )
-        self._server: uvicorn.Server = uvicorn.Server(config)
+        self._server = PunctualServer(config)
         self._thread = threading.Thread(target=self._serve, name="status pages", daemon=True)
 
     def start(self) -> None:

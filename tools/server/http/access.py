@@ -13,7 +13,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +22,10 @@ from cxrloc.datasets.files.parse import read_text
 from cxrloc.tools.server.http.problems import ProblemError, problem_response
 
 _OPEN_PATHS = ("/healthz",)
+# RFC 9110, 7.2
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]+)(?::([0-9]{0,5}))?")
+_LAST_PORT = 65535
+_PORTS = {"http": ":80", "https": ":443"}  # of origins that name none
 _ASK = {"WWW-Authenticate": 'Basic realm="cxrloc", charset="UTF-8", Bearer realm="cxrloc"'}
 _MIN_TOKEN = 16
 _SHOWN = 200  # characters of what a client says
@@ -92,8 +95,7 @@ class GuardedApp:
 
     def _fault(self, headers: Headers) -> ProblemError | None:
         if self.token is None:
-            host = re.sub(r":\d*$", "", headers.get("host", "")).strip("[]")
-            if host in LOOPBACK:
+            if _host_name(headers) in LOOPBACK:
                 return None
             return ProblemError(421, f"this server answers to {', '.join(LOOPBACK)} only")
         shown = _shown_token(headers.get("authorization", ""))
@@ -102,20 +104,30 @@ class GuardedApp:
         return ProblemError(401, "a token is needed: Authorization: Bearer TOKEN", _ASK)
 
 
+def _host_name(headers: Headers) -> str | None:
+    """The name in the Host header; empty if there is none, None if it is malformed."""
+    named = [each.lower() for each in headers.getlist("host")]
+    if named in ([], [""]):
+        return ""
+    match = _HOST.fullmatch(named[0])
+    if len(named) > 1 or match is None or int(match[2] or 0) > _LAST_PORT:
+        return None
+    return match[1].strip("[]")
+
+
 def _malformed_host(headers: Headers) -> ProblemError | None:
-    host = headers.get("host", "")
-    try:
-        urlsplit(f"//{host}").port  # noqa: B018 - raises where libraries would, later
-    except ValueError:
-        return ProblemError(400, "the Host header is malformed")
-    return None
+    malformed = _host_name(headers) is None  # libraries would raise, later
+    return ProblemError(400, "the Host header is malformed") if malformed else None
 
 
 def _foreign_page(headers: Headers) -> ProblemError | None:
-    origin = headers.get("origin", "")
-    if not origin or origin.partition("://")[2] == headers.get("host", ""):
-        return None
-    return ProblemError(403, f"pages from {origin[:_SHOWN]} may not use this server")
+    host = headers.get("host", "").lower()
+    for origin in filter(None, headers.getlist("origin")):  # browsers send one
+        scheme, _, place = origin.lower().partition("://")
+        port = _PORTS.get(scheme)
+        if port is None or place.removesuffix(port) != host.removesuffix(port):
+            return ProblemError(403, f"pages from {origin[:_SHOWN]} may not use this server")
+    return None
 
 
 def _shown_token(authorization: str) -> str:

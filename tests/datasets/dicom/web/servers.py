@@ -131,9 +131,13 @@ class Answer:
 
 @dataclass
 class Told:
-    """A server that answers as `answer(method, path)` says, and keeps what it was asked."""
+    """A server that answers as `answer(method, path)` says, and keeps what it was asked.
+
+    `pause` is how long it waits before it takes what it is sent.
+    """
 
     url: str = ""
+    pause: float = 0.0
     answer: Callable[[str, str], Answer] = lambda method, path: Answer()
     asked: list[tuple[str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -150,6 +154,7 @@ def told_server(certificate: Path | None = None, key: Path | None = None) -> Ite
         def do_GET(self) -> None:
             told.asked.append((self.command, self.path))
             told.headers.append(dict(self.headers))
+            time.sleep(told.pause)
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             answer = told.answer(self.command, self.path)
             self.send_response(answer.status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,6 +62,52 @@ def test_a_second_run_is_refused_and_one_after_a_kill_is_not(function: str, tmp_
         with hold(out):
             pass
     assert not list(tmp_path.rglob(".*"))  # the lock of the killed one neither
+
+
+def test_a_folder_is_the_same_by_every_path_that_leads_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    monkeypatch.chdir(tmp_path)
+    with held_elsewhere("writes_folder", tmp_path / "out") as process:
+        for way in ("link", "out", "out/../link/.", str(tmp_path / "link")):
+            with (
+                pytest.raises(BeingWrittenError, match=f"written by process {process.pid} "),
+                writes_folder(Path(way)),
+            ):
+                pass
+
+
+def test_what_a_lock_says_of_a_process_counts_for_nothing_once_that_has_ended(
+    tmp_path: Path,
+) -> None:
+    """Its number may be another process's by now."""
+    (tmp_path / ".cxrloc.lock").write_text(f"process {os.getppid()} on elsewhere (cxrloc)")
+    with writes_folder(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("lock", "said"),
+    [
+        (None, r"out cannot be written to .permission denied.; choose another --out"),
+        ("process 7 on ward3 (cxrloc)", r"by another user's process 7 on ward3 .* delete .*\.lock"),
+    ],
+)
+def test_a_folder_or_lock_of_another_user_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str | None, said: str
+) -> None:
+    def denied(*_: object) -> int:  # to root, nothing is
+        raise PermissionError(13, "Permission denied")
+
+    out = tmp_path / "out"
+    out.mkdir()
+    if lock is not None:
+        (out / ".cxrloc.lock").write_text(lock)
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(PermissionError, match=said), writes_folder(out):
+        pass
 
 
 def test_a_folder_without_results_goes_again_and_one_with_stays(tmp_path: Path) -> None:

@@ -141,6 +141,26 @@ def test_a_tool_ends_in_time_in_one_sentence_and_leaves_nothing(job: str, number
     assert not _alive_after(children, seconds=20)  # until the system has cleared ended ones away
 
 
+@pytest.mark.parametrize(
+    ("number", "how"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")]
+)
+def test_an_order_to_stop_while_libraries_load_is_one_sentence(number: int, how: str) -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from cxrloc.datasets.files.runs.early import may_be_ended\n"
+        "may_be_ended(); print(flush=True); time.sleep(100)"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.communicate(timeout=60) == ("", f"cxrloc: {how}; nothing was done\n")
+    assert process.returncode == 128 + number
+
+
 @pytest.mark.parametrize("job", STARTERS)
 def test_workers_and_steps_end_with_a_killed_tool(job: str) -> None:
     with started(job) as (process, _, children):

@@ -72,6 +72,15 @@ def test_a_process_that_cannot_be_seen_is_given_a_day(age: float | None, left: b
     assert left_behind(f".a.{tag(1, 'ffffff')}.json", written) is left
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="reads /proc")
+def test_a_process_that_began_after_a_file_was_written_has_not_written_it() -> None:
+    """It has the number of one that has ended."""
+    name = f".a.{tag(os.getppid())}.json"
+    assert left_behind(name, time.time() - 30 * 365 * DAY)
+    assert not left_behind(name, time.time() - 60)  # clocks may differ by so much
+    assert not left_behind(name, None)
+
+
 def test_a_name_of_the_longest_kind_leaves_room_for_the_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / f"{'1.2.840.' * 31}.json"
     write_text(path, "whole")

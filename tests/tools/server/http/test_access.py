@@ -61,7 +61,7 @@ def test_the_token_is_taken_as_bearer_and_as_a_browser_s_password(guarded: TestC
     assert guarded.get("/v1/models", auth=(TOKEN, "anything")).status_code == 401
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:8080", "[::1]"])
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "Localhost", "[::1]:8080", "[::1]"])
 def test_without_a_token_requests_to_loopback_are_served(local: TestClient, host: str) -> None:
     assert local.get("/v1/models", headers={"Host": host}).status_code == 200
 
@@ -91,14 +91,68 @@ def test_a_malformed_origin_is_refused_and_never_before_the_token(
     assert guarded.get("/v1/models", headers=headers | bearer).status_code == 403
 
 
-@pytest.mark.parametrize("host", ["[::1", "a]b", "name:port", "name:99999"])
+@pytest.mark.parametrize(
+    "host",
+    ["[::1", "a]b", "name:port", "name:99999", "user@name", "a/b", "a b", "b\xfccher", ":80", "[]"],
+)
 @pytest.mark.parametrize("path", ["/v1/models", "/nothing/"])
 def test_a_malformed_host_is_refused_after_the_token(
     guarded: TestClient, host: str, path: str
 ) -> None:
-    headers = {"Host": host, "Authorization": f"Bearer {TOKEN}"}
-    assert guarded.get(path, headers={"Host": host}).status_code == 401
-    assert guarded.get(path, headers=headers).status_code == 400
+    headers = {b"Host": host.encode("latin-1")}
+    bearer = {b"Authorization": f"Bearer {TOKEN}".encode()}
+    assert guarded.get(path, headers=headers).status_code == 401
+    assert guarded.get(path, headers=headers | bearer).status_code == 400
+
+
+FOREIGN = [
+    *("http://127.0.0.1:8080@evil.example", "http://evil@127.0.0.1:8080", "//127.0.0.1:8080"),
+    *("://127.0.0.1:8080", "file://127.0.0.1:8080", "http://127.0.0.1:99999", "http://b\xfccher"),
+    *("http://127.0.0.1:8080/", "http://127.0.0.1", "NULL", "http://127.0.0.1:8080, http://a", " "),
+]
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+def test_no_odd_form_of_an_origin_passes_for_this_server(local: TestClient, origin: str) -> None:
+    headers = {b"Origin": origin.encode("latin-1")}
+    assert local.get("/v1/models", headers=headers).status_code == 403
+    with (
+        pytest.raises(WebSocketDisconnect) as closed,
+        local.websocket_connect("/page/_nicegui_ws/socket.io/", headers=headers),
+    ):
+        pass
+    assert closed.value.code == 1008
+
+
+def test_of_two_origins_or_hosts_the_first_does_not_hide_the_second(
+    local: TestClient, guarded: TestClient
+) -> None:
+    own = ("Origin", "http://127.0.0.1:8080")
+    for other in (("Origin", "http://evil.example"), ("Origin", "null")):
+        for both in ([own, other], [other, own]):
+            assert local.get("/v1/models", headers=both).status_code == 403
+    hosts = [("Host", "127.0.0.1:8080"), ("Host", "evil.example")]
+    assert local.get("/v1/models", headers=hosts).status_code == 421
+    bearer = ("Authorization", f"Bearer {TOKEN}")
+    assert guarded.get("/v1/models", headers=[*hosts, bearer]).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("images.example", "https://images.example"),
+        ("images.example:443", "https://images.example"),  # by some proxies
+        ("IMAGES.example:8443", "https://images.example:8443"),
+        ("[2001:db8::1]:8080", "http://[2001:db8::1]:8080"),
+    ],
+)
+def test_a_page_of_this_server_is_known_however_its_port_is_given(
+    guarded: TestClient, host: str, origin: str
+) -> None:
+    headers = {"Host": host, "Origin": origin, "Authorization": f"BEARER  {TOKEN}"}
+    assert guarded.get("/v1/models", headers=headers).status_code == 200
+    wrong = headers | {"Authorization": f"Bearer {TOKEN.upper()}"}
+    assert guarded.get("/v1/models", headers=wrong).status_code == 401
 
 
 def test_answers_tell_a_browser_to_ask_no_other_server(local: TestClient) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,12 @@ import pytest
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e .[serve]")
 
 from cxrloc.tools.server.http.connections import (  # noqa: E402
+    HEADER_BYTES,
     HEADER_SECONDS,
+    PunctualServer,
     protocol_with_deadline,
 )
+from tools.server.certificates import make_certificate  # noqa: E402
 
 SECONDS = 0.3  # instead of HEADER_SECONDS
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -31,18 +35,20 @@ async def slow_app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body"})
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
+@contextlib.contextmanager
+def listening(**settings: Any) -> Iterator[int]:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(
+        server = PunctualServer(
             uvicorn.Config(
                 slow_app,
                 http=protocol_with_deadline(SECONDS),
                 timeout_keep_alive=60,
-                log_level="error",
+                log_level="critical",
                 lifespan="off",
-            )
+                **settings,
+            ),
+            SECONDS,
         )
         thread = threading.Thread(target=server.run, args=([bound],))
         thread.start()
@@ -51,6 +57,12 @@ def port() -> Iterator[int]:
         yield bound.getsockname()[1]
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with listening() as port:
+        yield port
 
 
 @pytest.mark.parametrize("first", [b"", GET[:-2], b"GET /a"])
@@ -70,3 +82,28 @@ def test_half_a_header_is_waited_for_so_long(port: int, first: bytes, answered: 
         assert client.recv(1000) == b""
         assert time.monotonic() - began > SECONDS / 2
     assert HEADER_SECONDS == 30
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])  # auto is uvloop where that is installed
+def test_a_tls_handshake_has_no_more_time_than_a_header(tmp_path: Path, loop: str) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with (
+        listening(ssl_certfile=certificate, ssl_keyfile=key, loop=loop) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as client,
+    ):
+        client.sendall(b"\x16\x03\x01")  # the begin of a handshake
+        assert client.recv(1000) == b""
+
+
+@pytest.mark.parametrize("begin", [b"GET /", b"GET / HTTP/1.1\r\nHost: a\r\nX: "])
+def test_a_header_without_end_is_cut_off_and_a_long_one_is_not(port: int, begin: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(GET[:-2] + b"X: " + b"x" * (HEADER_BYTES // 2) + b"\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 204")
+        sent = 0
+        with contextlib.suppress(OSError):
+            client.sendall(begin)
+            while sent < 100 * HEADER_BYTES:
+                client.sendall(b"x" * 10_000)
+                sent += 10_000
+        assert sent < 100 * HEADER_BYTES

@@ -68,12 +68,14 @@ class Spool:
     def fail(self, key: str, reason: str) -> None:
         """Move an image's folder to the failed ones, with the reason."""
         before, after = self.waiting / key, self.failed / key
-        if before.is_dir():
-            shutil.rmtree(after, ignore_errors=True)
-            before.rename(after)
-        with whole_file(after / REASON) as temporary:
+        moves = before.is_dir()
+        # the reason comes first: if the disk is full, nothing has moved
+        with whole_file((before if moves else after) / REASON) as temporary:
             temporary.write_text(f"{reason}\n", encoding="utf-8")
             sync(temporary)
+        if moves:
+            shutil.rmtree(after, ignore_errors=True)
+            before.rename(after)
         sync(after)
         sync(self.failed)
         sync(self.waiting)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
+import sqlite3
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from cxrloc.tools.server.dicom_node.durable_queue.images import (
     DurableQueue,
     FullError,
 )
+from cxrloc.tools.server.dicom_node.durable_queue.reasons import is_full
 from cxrloc.tools.server.dicom_node.durable_queue.spool import key_of
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ class Intake:
             raise RefusedError(Refusal.conflict, str(error)) from None
         except FullError as error:
             raise RefusedError(Refusal.full, str(error)) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        except (OSError, sqlite3.Error) as error:
+            if not is_full(error):
                 raise
             raise RefusedError(Refusal.full, "the disk is full") from None
 
