@@ -13,7 +13,6 @@ import time
 from typing import Any
 
 from requests.adapters import HTTPAdapter
-from urllib3 import PoolManager
 
 _LEAST = 1e-3  # 0 would mean: do not wait at all
 
@@ -26,15 +25,15 @@ class BoundedAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().init_poolmanager(*args, **kwargs)
         self._bound(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)  # type: ignore[no-untyped-call]
+        manager = super().proxy_manager_for(*args, **kwargs)
         self._bound(manager)
         return manager
 
-    def _bound(self, manager: PoolManager) -> None:
+    def _bound(self, manager: Any) -> None:  # urllib3.PoolManager
         response = type("BoundedResponse", (_Response,), {"seconds": self._seconds})
         facts = {"seconds": self._seconds, "response_class": response}
         pools: dict[str, Any] = {}
@@ -71,7 +70,7 @@ class _Response(http.client.HTTPResponse):
 class _Timed(io.RawIOBase):
     """What is read from a socket, with a limit for each silence (the socket's) and for all."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, seconds: float) -> None:
+    def __init__(self, raw: Any, sock: socket.socket, seconds: float) -> None:
         self._raw, self._sock, self._silent = raw, sock, sock.gettimeout() or seconds
         self._end = time.monotonic() + seconds
 
@@ -83,10 +82,11 @@ class _Timed(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("the answer was not complete in time")
         self._sock.settimeout(max(min(self._silent, left), _LEAST))
-        return self._raw.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
+        read: int | None = self._raw.readinto(buffer)
+        return read
 
     def fileno(self) -> int:
-        return self._raw.fileno()
+        return int(self._raw.fileno())
 
     def close(self) -> None:
         self._raw.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_pauses_grow_while_a_step_fails_and_the_reason_is_told(
 ) -> None:
     monkeypatch.setattr(loop, "_FIRST_S", 0.01)
     monkeypatch.setattr(loop, "_LONGEST_S", 0.04)
-    outcomes = [no_space] * 4 + [lambda: True, no_space]
+    outcomes: list[Callable[[], object]] = [no_space] * 4 + [lambda: True, no_space]
 
     def step() -> bool:
         return bool(outcomes.pop(0)() if outcomes else False)

@@ -27,7 +27,8 @@ from datasets.dicom.builders import write_dicom
 from tools.server.dicom_node.waiting import wait_until
 
 DX, CT = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.2"
-STORESCU = shutil.which("storescu")
+# dcmtk's: an activated environment has one of pynetdicom's, by the same name
+STORESCU = shutil.which("storescu", path="/usr/local/bin:/usr/bin")
 with_dcmtk = pytest.mark.skipif(STORESCU is None, reason="no storescu: apt-get install dcmtk")
 
 
