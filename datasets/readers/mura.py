@@ -124,7 +124,9 @@ def _read(path: Path, columns: Sequence[str], warnings: ReaderWarnings) -> pd.Da
         )
     table.columns = pd.Index(columns)
     table = pd.DataFrame(table.apply(lambda column: column.str.strip()))
-    equal = table.duplicated()
+    # the release's folder says nothing of the image, nor does a slash at the end
+    place = table["path"].str.replace(r"^[^/]+/", "", regex=True).str.rstrip("/")
+    equal = table.assign(path=place).duplicated()
     warnings.warn(f"equal duplicate rows of {path.name} dropped", table["path"][equal].tolist())
     return table[~equal]
 

@@ -16,7 +16,7 @@ from cxrloc.datasets.radiograph import Box
 from cxrloc.datasets.readers.csv_text import read_text_columns
 from cxrloc.datasets.readers.index import ReaderWarnings
 
-_AGE = re.compile(r"(\d+)([YMWD]?)", re.IGNORECASE)
+_AGE = re.compile(r"([0-9]{1,9})([YMWD]?)", re.IGNORECASE)
 _YEARS_PER_UNIT = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 # NIH's own header says `Bbox [x,y,w,h]`; tidied copies and newer files use other column names.
 _COLUMN_SYNONYMS = {

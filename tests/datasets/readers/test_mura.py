@@ -111,8 +111,18 @@ def test_a_listed_image_without_a_file_has_no_path(mura_tree: Tree) -> None:
             "equal duplicate rows of train_image_paths.csv dropped",
             f"MURA-v1.1/{ELBOW}/image1.png",
         ),
+        (
+            {"train_image_paths.csv": [f"MURA-v1.0/{ELBOW}/image1.png"]},
+            "equal duplicate rows of train_image_paths.csv dropped",
+            f"MURA-v1.0/{ELBOW}/image1.png",
+        ),
+        (
+            {"train_labeled_studies.csv": [f"MURA-v1.1/{ELBOW},0"]},
+            "equal duplicate rows of train_labeled_studies.csv dropped",
+            f"MURA-v1.1/{ELBOW}",
+        ),
     ],
-    ids=["contrary", "unlabelled", "no image", "both parts", "duplicate"],
+    ids=["contrary", "unlabelled", "no image", "both parts", "equal", "releases", "no slash"],
 )
 def test_a_fault_is_counted_and_an_error_when_strict(
     extra: dict[str, list[str]], kind: str, example: str, mura_tree: Tree

@@ -62,8 +62,9 @@ def test_the_first_version_of_the_label_file_has_ages_with_units_and_a_trailing_
     assert index.radiographs[0].patient_id == "1"
 
 
-def test_an_age_that_is_no_age_is_counted(nih_tree: Any) -> None:
-    row = f"{A},Mass,0,1,old,F,AP,2682,2749,0.143,0.143"
+@pytest.mark.parametrize("age", ["old", "9" * 400, "9" * 5000])
+def test_an_age_that_is_no_age_is_counted(nih_tree: Any, age: str) -> None:
+    row = f"{A},Mass,0,1,{age},F,AP,2682,2749,0.143,0.143"
     index = nih.index(nih_tree([row], (), ((A,), ())))
     assert math.isnan(index.radiographs[0].age_years)
     assert dict(index.warnings) == {"unreadable ages": 1}
