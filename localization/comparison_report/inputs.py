@@ -117,7 +117,7 @@ def read_inputs(files: InputFiles, **settings: Any) -> ComparisonInputs:
     if files.gate is not None:
         provenances["gate"] = read_provenance(files.gate)
     scored = without_counterpart(coco, provenances)
-    truth = ground_truth_from_coco(scored)
+    truth = ground_truth_from_coco(scored, files.ground_truth)
     rules = () if protocol is None else (protocol.note,)
     supervised = supervision_notes(provenances)
     shown = (f"{n} also saw {p.saw}" for n, p in provenances.items() if p is not None and p.saw)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -179,11 +180,16 @@ class GroundTruth:
         return {name: self.diseases.count(name) for name in self.disease_names}
 
 
-def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
+def ground_truth_from_coco(
+    coco: Mapping[str, Any], where: Path | str = "the ground truth"
+) -> GroundTruth:
     """Convert a COCO ground truth (`datasets.prepared.coco.load_coco`) to a `GroundTruth`.
 
     Images without `patient_id` (foreign COCO files) each form their own cluster; crowd annotations
     are left out. `notes` count both.
+
+    Args:
+        where: the file that it was read from, for the message.
 
     Raises:
         ValueError: if there is no box to score.
@@ -191,7 +197,7 @@ def ground_truth_from_coco(coco: Mapping[str, Any]) -> GroundTruth:
     annotations = [a for a in coco["annotations"] if not a.get("iscrowd", 0)]
     if not annotations:
         raise ValueError(
-            "the ground truth has no box to score; expected at least one annotation. For images "
+            f"{where} has no box to score; expected at least one annotation. For images "
             "without boxes, cxrloc check-shortcuts shows where heat maps point"
         )
     patient_of = patients_of_images(coco["images"])

@@ -82,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> None:
     files = named_files(arguments.predictions)
     _check_out(arguments.out, {**files, "--ground-truth": arguments.ground_truth})
     coco = load_coco(arguments.ground_truth)
-    truth = ground_truth_from_coco(coco)
+    truth = ground_truth_from_coco(coco, arguments.ground_truth)
     provenances = {name: read_provenance(path) for name, path in files.items()}
     external, looked = external_facts(provenances), looked_at(truth.images, provenances)
     localizers = {n: place(truth, warned(read_boxes, path, coco)[0]) for n, path in files.items()}

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
     maps = read_heat_maps(arguments.maps)
     coco = load_coco(arguments.ground_truth)
-    tuning = tune(ground_truth_from_coco(coco), maps, seed=arguments.seed)
+    tuning = tune(ground_truth_from_coco(coco, arguments.ground_truth), maps, seed=arguments.seed)
     if not tuning.mapped.any():
         raise ValueError(
             f"{arguments.maps} has no map of a boxed image and disease of "

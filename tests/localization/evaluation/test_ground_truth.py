@@ -162,8 +162,8 @@ def test_boxes_that_are_not_on_disk_are_said() -> None:
 
 
 def test_a_ground_truth_without_boxes_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no box to score"):
-        ground_truth_from_coco(coco_ground_truth(("Mass",), [], images=["a"]))
+    with pytest.raises(ValueError, match=r"^truth\.json has no box to score"):
+        ground_truth_from_coco(coco_ground_truth(("Mass",), [], images=["a"]), "truth.json")
 
 
 def test_patient_number_0_is_a_patient() -> None:

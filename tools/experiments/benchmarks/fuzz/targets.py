@@ -140,7 +140,7 @@ def _prepared(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]:
         return load_prepared(out)
 
     def load_truth(path: Path) -> Any:
-        return ground_truth_from_coco(load_coco(path))
+        return ground_truth_from_coco(load_coco(path), path)
 
     of_fold = files.ground_truth_of(1)
     return [
@@ -178,7 +178,7 @@ def _coco_files(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]
     load_results = partial(read_results, coco=coco)
 
     def load_truth(path: Path) -> Any:
-        return ground_truth_from_coco(load_coco(path))
+        return ground_truth_from_coco(load_coco(path), path)
 
     return [
         Target("ground truth", copy, load_truth, JSON),
