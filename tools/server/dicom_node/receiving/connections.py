@@ -8,6 +8,7 @@ first those that have not asked for an association.
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
 import ssl
@@ -16,6 +17,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
+
+from cxrloc.tools.server.dicom_node.durable_queue.reasons import describe
+
+Hook = Callable[[threading.ExceptHookArgs], None]
+Say = Callable[[str], object]
 
 GREETING_S = 10.0  # for the TLS handshake, and again for the request for an association
 IDLE_S = 60.0  # without a whole message
@@ -30,6 +36,41 @@ def speaks(connection: socket.socket) -> bool:
         return True
     ready, _, _ = select.select([connection], [], [], GREETING_S)
     return bool(ready) and (secured or bool(connection.recv(1, socket.MSG_PEEK)))
+
+
+def silence_libraries() -> None:
+    """Let pydicom and pynetdicom log nothing: their messages quote what they read."""
+    for name in ("pydicom", "pynetdicom"):
+        logger = logging.getLogger(name)
+        logger.handlers = [logging.NullHandler()]
+        logger.propagate = False
+
+
+def hanging_up(otherwise: Callable[[threading.ExceptHookArgs], object], say: Say) -> Hook:
+    """Hook for exceptions in threads: those of the library die of some malformed requests.
+
+    The caller is hung up on, and what else the library runs for it ends.
+
+    Args:
+        otherwise: hook for all other threads.
+        say: called with a sentence.
+    """
+    from pynetdicom.association import Association
+    from pynetdicom.dul import DULServiceProvider
+
+    def hook(lost: threading.ExceptHookArgs) -> None:
+        thread = lost.thread
+        if not isinstance(thread, Association | DULServiceProvider):
+            otherwise(lost)
+            return
+        association = thread if isinstance(thread, Association) else thread.assoc
+        why = "" if lost.exc_value is None else f" ({describe(lost.exc_value)})"
+        say(f"hung up on a caller whose request is malformed{why}")
+        if association.dul.socket is not None:
+            association.dul.socket.close()
+        association.dul.kill_dul()
+
+    return hook
 
 
 @dataclass

@@ -21,6 +21,8 @@ from cxrloc.tools.server.dicom_node.receiving.connections import (
     GREETING_S,
     IDLE_S,
     Connections,
+    hanging_up,
+    silence_libraries,
     speaks,
 )
 from cxrloc.tools.server.dicom_node.receiving.intake import Intake, Refusal, RefusedError
@@ -95,6 +97,8 @@ class Receiver:
             OSError: when the port is taken or the address is not this machine's.
         """
         silence_libraries()
+        self._hook = threading.excepthook
+        threading.excepthook = hanging_up(self._hook, _LOG.warning)
         try:
             self._server = _server(self._entity(), self._handlers(), self)
         except OSError as error:
@@ -121,6 +125,7 @@ class Receiver:
         self.connections.close()
         self._server.shutdown()
         self.connections.close()  # those that came meanwhile
+        threading.excepthook = self._hook
 
     def _listen(self) -> None:
         self._server.serve_forever(poll_interval=0.1)
@@ -213,14 +218,6 @@ class Receiver:
         finally:
             self.connections.heard(association.dul.socket.socket)
         return _SUCCESS
-
-
-def silence_libraries() -> None:
-    """Let pydicom and pynetdicom log nothing: their messages quote what they read."""
-    for name in ("pydicom", "pynetdicom"):
-        logger = logging.getLogger(name)
-        logger.handlers = [logging.NullHandler()]
-        logger.propagate = False
 
 
 def _server(entity: AE, handlers: Any, receiver: Receiver) -> ThreadedAssociationServer:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +198,40 @@ def test_a_receiver_stops_at_once_whatever_its_callers_do(
     receiver.stop()
     wait_until(lambda: not is_open(silent))
     wait_until(lambda: not receiver._server.active_associations)
+
+
+def item(kind: int, content: bytes) -> bytes:
+    """An item of a request for an association (PS3.8, 9.3.2)."""
+    return struct.pack(">BBH", kind, 0, len(content)) + content
+
+
+def request(context_id: int, syntaxes: Sequence[bytes]) -> bytes:
+    """A request for an association with one presentation context."""
+    names = [item(0x30, b"1.2.840.10008.1.1"), *(item(0x40, each) for each in syntaxes)]
+    context = item(0x20, struct.pack(">BBBB", context_id, 0, 0, 0) + b"".join(names))
+    user = item(0x50, item(0x51, struct.pack(">I", 16384)) + item(0x52, b"1.2.3"))
+    titles = b"CXRLOC".ljust(16) + b"XRAY1".ljust(16) + bytes(32)
+    application = item(0x10, b"1.2.840.10008.3.1.1.1")
+    body = struct.pack(">HH", 1, 0) + titles + application + context + user
+    return struct.pack(">BBI", 1, 0, len(body)) + body
+
+
+@pytest.mark.parametrize(
+    ("context_id", "syntaxes"), [(2, [b"1.2.840.10008.1.2"]), (0, [b"1.2.840.10008.1.2"]), (1, [])]
+)
+def test_a_request_that_the_library_dies_of_ends_in_a_sentence(
+    context_id: int,
+    syntaxes: list[bytes],
+    listening: Callable[..., Receiver],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    receiver = listening()
+    with caplog.at_level(logging.WARNING), connected(receiver) as caller:
+        caller.sendall(request(context_id, syntaxes))
+        assert caller.recv(1) == b""
+    assert "hung up on a caller whose request is malformed (" in caplog.text
+    assert "Traceback" not in capfd.readouterr().err
+    association = call(receiver)
+    assert association.send_c_echo().Status == 0
+    association.release()
