@@ -184,6 +184,8 @@ def _read_foreign(path: Path) -> dict[str, torch.Tensor]:
             damaged = records.testzip()
         if damaged is not None:
             raise ValueError(f"damaged: another checksum than was written in {damaged!r}")
+    elif not _is_pickle(path):  # of any text torch would try to make something, for minutes
+        raise ValueError("it is no file of PyTorch")
     value = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model"):
         if isinstance(value, dict) and isinstance(value.get(key), dict):
@@ -191,6 +193,12 @@ def _read_foreign(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(value, dict):
         raise ValueError(f"expected a state dict, got {type(value).__name__}")
     return {str(k): v for k, v in value.items() if isinstance(v, torch.Tensor)}
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether it begins as torch wrote files before version 1.6."""
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"
 
 
 def _plain(name: str) -> str:

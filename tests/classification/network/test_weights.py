@@ -113,6 +113,13 @@ def test_a_file_of_rubbish_is_named(tmp_path: Path, name: str) -> None:
         read_weights(tmp_path / name)
 
 
+def test_a_text_by_the_name_of_weights_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "table.pth"
+    path.write_text(",".join(f"c{number}" for number in range(5_000)))  # torch reads opcodes
+    with pytest.raises(ValueError, match=r"table\.pth as weights: it is no file of PyTorch"):
+        read_weights(path)
+
+
 def test_a_missing_weights_file_never_becomes_a_random_start(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no weights file at .*gone\.pth"):
         build_classifier("resnet18", 2, weights=tmp_path / "gone.pth")
