@@ -86,7 +86,13 @@ def while_holding(
 def _made(folder: Path) -> Iterator[None]:
     """Make a folder; it and its parents go again if they are new and nothing is written there."""
     new = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise type(error)(
+            f"{folder} can be no folder: it or one above it is a file, or a link that leads "
+            "nowhere; choose another place"
+        ) from error
     try:
         yield
     finally:

@@ -118,6 +118,16 @@ def test_a_folder_without_results_goes_again_and_one_with_stays(tmp_path: Path) 
     assert [*tmp_path.rglob("*")] == [tmp_path / "c", tmp_path / "c" / "x"]
 
 
+@pytest.mark.parametrize("place", ["file/out", "link"])
+def test_a_place_that_can_be_no_folder_is_named(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(OSError, match=rf"{place} can be no folder: .*; choose another place"):
+        writes_folder(tmp_path / place).__enter__()
+    with pytest.raises(OSError, match=rf"{place} can be no folder"):
+        writes_file(tmp_path / place / "a.json").__enter__()
+
+
 def test_the_decorator_holds_what_the_first_argument_names(tmp_path: Path) -> None:
     @while_holding(lambda out: writes_folder(out))
     def run(out: Path, number: int) -> int:
