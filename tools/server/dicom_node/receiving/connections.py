@@ -55,15 +55,16 @@ def hanging_up(otherwise: Callable[[threading.ExceptHookArgs], object], say: Say
         otherwise: hook for all other threads.
         say: called with a sentence.
     """
-    from pynetdicom.association import Association
-    from pynetdicom.dul import DULServiceProvider
+    # of the package, not of its modules: the sender's thread may be importing it now
+    from pynetdicom import association as associations
+    from pynetdicom import dul
 
     def hook(lost: threading.ExceptHookArgs) -> None:
         thread = lost.thread
-        if not isinstance(thread, Association | DULServiceProvider):
+        if not isinstance(thread, associations.Association | dul.DULServiceProvider):
             otherwise(lost)
             return
-        association = thread if isinstance(thread, Association) else thread.assoc
+        association = thread if isinstance(thread, associations.Association) else thread.assoc
         why = "" if lost.exc_value is None else f" ({describe(lost.exc_value)})"
         say(f"hung up on a caller whose request is malformed{why}")
         if association.dul.socket is not None:

@@ -6,6 +6,8 @@ import logging
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -235,3 +237,25 @@ def test_a_request_that_the_library_dies_of_ends_in_a_sentence(
     association = call(receiver)
     assert association.send_c_echo().Status == 0
     association.release()
+
+
+BOTH_IMPORT = """
+import sys, threading
+from cxrloc.tools.server.dicom_node.receiving.connections import hanging_up
+failed = []
+threading.excepthook = lambda lost: failed.append(lost.exc_value)
+def sends():
+    from pynetdicom import AE
+sender = threading.Thread(target=sends)
+sender.start()
+while "pynetdicom" not in sys.modules:
+    pass
+hanging_up(print, print)
+sender.join()
+assert not failed, failed
+"""
+
+
+def test_sender_and_receiver_may_import_the_library_at_once() -> None:
+    """Python hands out half a module where two threads import a circle from different ends."""
+    subprocess.run([sys.executable, "-c", BOTH_IMPORT], check=True)
