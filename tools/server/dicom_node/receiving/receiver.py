@@ -97,8 +97,6 @@ class Receiver:
             OSError: when the port is taken or the address is not this machine's.
         """
         silence_libraries()
-        self._hook = threading.excepthook
-        threading.excepthook = hanging_up(self._hook, _LOG.warning)
         try:
             self._server = _server(self._entity(), self._handlers(), self)
         except OSError as error:
@@ -107,6 +105,8 @@ class Receiver:
                 "another --port or --host"
             ) from None
         self.port = self._server.server_address[1]
+        self._hook = threading.excepthook
+        threading.excepthook = hanging_up(self._hook, _LOG.warning)
         self._threads = [
             threading.Thread(target=target, name=f"receiver: {target.__name__}", daemon=True)
             for target in (self._listen, self._watch)
