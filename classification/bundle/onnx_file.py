@@ -139,6 +139,13 @@ def _threads_asked_for() -> int:
     return int(word) if word.isdecimal() else 0
 
 
+def check_keys(path: Path, metadata: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Raise ValueError for metadata of an exported file that lack one of the keys."""
+    for key in keys:
+        if key not in metadata:
+            raise ValueError(f"{path}: its metadata lack {key!r}: make it again with cxrloc export")
+
+
 def _metadata(session: Any, path: Path, kind: str | None) -> dict[str, Any]:
     try:
         stated: Mapping[str, str] = session.get_modelmeta().custom_metadata_map

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cxrloc.classification.bundle.metadata import BOX_SUPERVISION, check_thresholds
-from cxrloc.classification.bundle.onnx_file import OnnxNetwork, open_onnx
+from cxrloc.classification.bundle.onnx_file import OnnxNetwork, check_keys, open_onnx
 from cxrloc.classification.bundle.preprocessing import Preprocessing, restored
 from cxrloc.classification.inference.gate_output import GateOutput
 from cxrloc.classification.network.demographics import encode
@@ -20,6 +20,10 @@ from cxrloc.datasets.radiograph import LoadedImage
 # names of the network's inputs and outputs
 SQUARES, DEMOGRAPHICS = "squares", "demographics"
 PROBABILITIES, HEAT_MAPS = "probabilities", "heat_maps"
+_KEYS = (
+    *("diseases", "thresholds", "study_thresholds"),
+    *("preprocessing", "mean_box_sizes", "demographics"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,10 @@ class ExportedBundle:
         """From the metadata of an exported file.
 
         Raises:
-            ValueError: for a file that lacks some of it.
+            ValueError: for a file that lacks some of it, or has thresholds of other diseases.
         """
-        try:
+        check_keys(path, metadata, _KEYS)
+        with naming(str(path)):
             made = cls(
                 diseases=tuple(metadata["diseases"]),
                 thresholds=metadata["thresholds"],
@@ -67,11 +72,7 @@ class ExportedBundle:
                 examination_thresholds=metadata["study_thresholds"],
                 demographics=tuple(metadata["demographics"]),
             )
-        except KeyError as error:
-            raise ValueError(
-                f"{path}: its metadata lack {error}: make it again with cxrloc export"
-            ) from error
-        check_thresholds(made.diseases, made.thresholds, made.examination_thresholds)
+            check_thresholds(made.diseases, made.thresholds, made.examination_thresholds)
         return made
 
 
@@ -99,8 +100,7 @@ class ExportedGate:
             )
         network: OnnxNetwork = open_onnx(path, "classifier")
         self.session = network.session
-        with naming(str(path)):
-            self.bundle = ExportedBundle.of(network.metadata, path)
+        self.bundle = ExportedBundle.of(network.metadata, path)
 
     @property
     def demographics(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrloc.classification.bundle.onnx_file import open_onnx, runtime_package
+from cxrloc.classification.bundle.onnx_file import check_keys, open_onnx, runtime_package
 from cxrloc.classification.inference.exported_gate import check_device
 from cxrloc.datasets.images.transforms import boxes_in_frame, fit_square, fitted
 from cxrloc.datasets.radiograph import LoadedImage
@@ -41,11 +41,7 @@ class ExportedPredictor:
         check_device(path, device)
         network = open_onnx(path, "maskrcnn")
         self.session, self.metadata = network.session, network.metadata
-        for key in ("size", "diseases"):
-            if key not in self.metadata:
-                raise ValueError(
-                    f"{path}: its metadata lack {key!r}: make it again with cxrloc export"
-                )
+        check_keys(path, self.metadata, ("size", "diseases"))
         self.size, self.with_masks = int(self.metadata["size"]), with_masks
         if size not in (None, self.size):
             raise ValueError(
