@@ -24,7 +24,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from cxrloc.classification.training.distributed import machines, member
 from cxrloc.classification.training.progress_bar import TrainingBar
 from cxrloc.datasets.files.atomic import whole_file
-from cxrloc.datasets.files.runs.stopping import SIGNALS
+from cxrloc.datasets.files.runs.early import SIGNALS
 
 _STATE, _LOGS = "checkpoints", "logs"
 

@@ -10,7 +10,7 @@ import os
 import signal
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # what tells a program to stop
 
 
 def end_at_once(number: int, frame: FrameType | None) -> None:
@@ -22,7 +22,7 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
 
 def may_be_ended() -> None:
     """Ctrl+C and SIGTERM end this process in one sentence, until the work begins."""
-    for each in _SIGNALS:
+    for each in SIGNALS:
         if signal.getsignal(each) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(each, end_at_once)
     atexit.register(_leave)  # the first that is registered is the last that is called
@@ -33,5 +33,5 @@ def _leave() -> None:
 
     While it frees what libraries hold, the interpreter has no handlers any more.
     """
-    for each in _SIGNALS:
+    for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)

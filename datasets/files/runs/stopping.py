@@ -21,9 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cxrloc.datasets.files.runs.early import end_at_once
+from cxrloc.datasets.files.runs.early import SIGNALS, end_at_once
+from cxrloc.datasets.files.runs.temporaries import stat_fields
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 1.5
 _CHILDREN_GRACE = 0.6
 _STEP_OF = "CXRLOC_STEP_OF"  # process whose step this one is; it speaks for it
@@ -266,9 +266,8 @@ def descendants() -> list[int]:
     """
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if name.isdecimal() and (stat := _read(f"/proc/{name}/stat")):
-            parent = int(stat.rpartition(b")")[2].split()[1])
-            children.setdefault(parent, []).append(int(name))
+        if name.isdecimal() and (fields := stat_fields(int(name))):
+            children.setdefault(int(fields[1]), []).append(int(name))
     below, queue = [], [os.getpid()]
     while queue:
         more = children.get(queue.pop(), [])
@@ -280,12 +279,7 @@ def descendants() -> list[int]:
 
 def _command(process: int) -> bytes:
     """The command line of a running process; empty when it has ended."""
-    return _read(f"/proc/{process}/cmdline")
-
-
-def _read(path: str) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return b""

@@ -149,15 +149,22 @@ def is_alive(process: int) -> bool:
     return True
 
 
+def stat_fields(process: int) -> list[bytes]:
+    """What the system says of a process, from its state on (proc(5), field 3); empty for none."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
+        return []
+    return stat.rpartition(b")")[2].split()
+
+
 def _begun(process: int) -> float:
     """When a process began, in seconds since 1970; 0 where the system does not say."""
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
-        ticks = int(stat.rpartition(")")[2].split()[19])  # since the machine was started
-        booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    except (OSError, ValueError, IndexError):
+    fields = stat_fields(process)
+    if not fields:
         return 0.0
-    return booted + ticks / os.sysconf("SC_CLK_TCK")
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted + int(fields[19]) / os.sysconf("SC_CLK_TCK")  # ticks since the start
 
 
 def _machine() -> str:
