@@ -98,8 +98,9 @@ class Gate:
             output = self.bundle.model.classify(self.network.backbone(x), self._tensor(chunk))
             logits.append(output.logits.double().cpu())
             features.append(output.features.float())
-        check_finite(torch.cat(logits).numpy())
-        return torch.sigmoid(torch.cat(logits)).numpy(), torch.cat(features)
+        whole = torch.cat(logits)
+        check_finite(whole.numpy())
+        return torch.sigmoid(whole).numpy(), torch.cat(features)
 
     def _tensor(self, chunk: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
         return None if chunk is None else torch.from_numpy(chunk).to(self.device)

@@ -139,16 +139,17 @@ def _prepared(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]:
     def load(path: Path) -> Any:
         return load_prepared(out)
 
-    def load_truth(path: Path) -> Any:
-        return ground_truth_from_coco(load_coco(path), path)
-
     of_fold = files.ground_truth_of(1)
     return [
-        Target("ground truth of a fold", of_fold, load_truth, JSON, hashed=True),
+        Target("ground truth of a fold", of_fold, _load_truth, JSON, hashed=True),
         Target("index.json", files.index, load, JSON, hashed=True),
         Target("folds.csv", files.folds, load, TEXT, hashed=True),
         Target("manifest.json", files.manifest, load, JSON),
     ]
+
+
+def _load_truth(path: Path) -> Any:
+    return ground_truth_from_coco(load_coco(path), path)
 
 
 def _coco_files(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]:
@@ -177,11 +178,8 @@ def _coco_files(folder: Path, radiographs: Sequence[Radiograph]) -> list[Target]
 
     load_results = partial(read_results, coco=coco)
 
-    def load_truth(path: Path) -> Any:
-        return ground_truth_from_coco(load_coco(path), path)
-
     return [
-        Target("ground truth", copy, load_truth, JSON),
+        Target("ground truth", copy, _load_truth, JSON),
         Target("results, run lengths", results, load_results, JSON, unbounded=True),
         Target("results, polygons", second, load_results, JSON, unbounded=True),
         Target("sidecar", sidecar_path(results), read_sidecar, JSON),
