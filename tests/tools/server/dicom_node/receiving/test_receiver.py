@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,6 +141,17 @@ def test_nothing_of_a_patient_is_logged(
     assert ": received" in caplog.text
     assert "anary" not in caplog.text
     assert str(pydicom.dcmread(image).SOPInstanceUID) not in caplog.text
+
+
+def test_a_taken_port_is_named_and_leaves_nothing_behind(
+    listening: Callable[..., Receiver],
+) -> None:
+    first = listening()
+    hook = threading.excepthook
+    second = Receiver(first.intake, "CXRLOC", "127.0.0.1", first.port)
+    with pytest.raises(OSError, match=rf"127\.0\.0\.1:{first.port} .*choose another --port"):
+        second.start()
+    assert threading.excepthook is hook
 
 
 @with_dcmtk
